@@ -1,0 +1,1 @@
+"""kubemint: short-lived Kubernetes client certificates, by policy, on the record."""
