@@ -1,0 +1,5 @@
+"""`python -m kubemint`."""
+
+from kubemint.commands.main import main
+
+main()

@@ -1,0 +1,61 @@
+"""`kubemint dev`: everything on this machine in one command."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from kubemint import config
+from kubemint.commands.serve import run
+from kubemint.commands.workspace import CONFIG_NAME, CaSource, client_settings, create_workspace
+
+
+@click.command()
+@click.option(
+    "--directory",
+    default=".kubemint",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to create once and to serve from.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1  [default: 8443, or the folder's].")
+def dev(directory: Path, port: int | None) -> None:
+    """Create a throw-away CA if there is none, and serve it on this machine.
+
+    For trying things out, on https://127.0.0.1:8443. The folder is what `kubemint init` makes; it
+    is created once, and the CA, the tokens and the ledger in it stay for the next time.
+    """
+    if not (directory / CONFIG_NAME).exists():
+        create_workspace(directory, CaSource(), port or 8443, None, datetime.now(UTC))
+    settings = config.load(directory / CONFIG_NAME)
+    settings = replace(
+        settings, server=replace(settings.server, host="127.0.0.1", port=port or settings.server.port)
+    )
+    (directory / "client.yaml").write_text(client_settings(settings.server.port))
+    click.echo(_greeting(directory, settings.server.port))
+    run(settings)
+
+
+def _greeting(directory: Path, port: int) -> str:
+    url = f"https://127.0.0.1:{port}"
+    return f"""\
+kubemint serves {url} from {directory} (Ctrl-C stops it). In another terminal:
+
+  kubemint request --user jane --group developers --kubeconfig jane.kubeconfig
+
+or, step by step:
+
+  openssl genrsa -out myuser.key 3072
+  openssl req -new -key myuser.key -subj "/CN=myuser" -out myuser.csr
+  curl --cacert {directory}/tls.crt -H "Authorization: Bearer $(cat {directory}/requester.token)" \\
+    -H 'Content-Type: application/x-pem-file' -H 'Accept: application/pem-certificate-chain' \\
+    --data-binary @myuser.csr {url}/v1/certificates
+
+The log, as its auditor reads it:
+
+  curl --cacert {directory}/tls.crt -H "Authorization: Bearer $(cat {directory}/operator.token)" \\
+    {url}/v1/certificates
+
+API: {url}/docs    Policy: {directory}/policy.yaml
+"""

@@ -1,0 +1,66 @@
+"""`kubemint serve`: check everything, then serve until told to stop."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from kubemint import config
+from kubemint.errors import KubemintError
+from kubemint.policy.loader import policy_warnings
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Configuration file [default: found].")
+def serve(file: Path | None) -> None:
+    """Serve the API.
+
+    The configuration is --config, else KUBEMINT_CONFIG, else .kubemint/kubemint.yaml, else
+    /etc/kubemint/kubemint.yaml. Nothing is served unless the configuration, the policy, the CA
+    and the ledger are all in order.
+    """
+    run(config.load(config.find_config(file)))
+
+
+def run(settings: config.Config) -> None:
+    """Serve with these settings; returns when the service has stopped."""
+    for warning in policy_warnings(settings.policy):
+        click.echo(f"kubemint: warning: {warning}", err=True)
+    _check_in_a_child(settings)
+    from kubemint.web.metrics_directory import share_metrics  # noqa: PLC0415 - before prometheus_client is imported
+
+    directory = share_metrics()
+    try:
+        from kubemint.web.gunicorn import Server  # noqa: PLC0415 - after the directory is made
+
+        Server(settings).run()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _check_in_a_child(settings: config.Config) -> None:
+    """Find out whether the service can start, where no key or connection outlives the question.
+
+    Workers are forked from this process: what was opened here would be shared by all of them.
+    """
+    child = os.fork()
+    if child == 0:
+        os._exit(_check(settings))
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+        sys.exit(1)
+
+
+def _check(settings: config.Config) -> int:
+    from kubemint.web.gunicorn import tls_context  # noqa: PLC0415 - in the child alone
+    from kubemint.wiring import prepare  # noqa: PLC0415 - in the child alone
+
+    try:
+        prepare(settings)
+        if settings.server.tls is not None:
+            tls_context(settings.server.tls, settings)
+    except KubemintError as fault:
+        click.echo(f"kubemint: {fault.message}", err=True)
+        return 1
+    return 0

@@ -1,0 +1,110 @@
+"""`kubemint token`: bearer tokens for requesters. Only their hashes are kept."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kubemint import config
+from kubemint.authentication.tokens import (
+    DEFAULT_TOKEN_LIFETIME,
+    TOKEN_NAME,
+    TokenRecord,
+    load_tokens,
+    new_token,
+    save_tokens,
+)
+from kubemint.durations import format_duration, parse_duration
+from kubemint.errors import ConfigurationError
+
+
+class DurationType(click.ParamType[timedelta]):
+    """A length of time on the command line."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it, or say how it is written."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
+def _with_tokens_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its `file`: the one named, or the one that the configuration names."""
+
+    @click.option("--tokens-file", type=click.Path(path_type=Path, dir_okay=False), help="File of the hashes.")
+    @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration that names it.")
+    @wraps(command)
+    def with_file(tokens_file: Path | None, config_file: Path | None, **options: Any) -> None:
+        command(file=tokens_file or _configured_file(config_file), **options)
+
+    return with_file
+
+
+@click.group()
+def token() -> None:
+    """Create, list and delete bearer tokens.
+
+    A running service notices a change within a second. What a token may ask for is the policy's
+    to say: requesters: [{token: NAME}].
+    """
+
+
+@token.command()
+@click.argument("name")
+@click.option(
+    "--expires",
+    type=DurationType(),
+    default=format_duration(DEFAULT_TOKEN_LIFETIME),
+    show_default=True,
+    help="How long it is good for: 12h, 90d.",
+)
+@_with_tokens_file
+def create(file: Path, name: str, expires: timedelta) -> None:
+    """Create a token called NAME and print it: this once, and never again."""
+    if not TOKEN_NAME.fullmatch(name):
+        raise click.UsageError("NAME must be lower-case letters, digits, '-' and '.', at most 63 of them.")
+    records = load_tokens(file) if file.exists() else ()
+    if any(record.name == name for record in records):
+        raise ConfigurationError(str(file), [f"there is a token {name!r} already; delete it first"])
+    secret, record = new_token(name, datetime.now(UTC).replace(microsecond=0) + expires)
+    save_tokens(file, (*records, record))
+    click.echo(secret)
+    click.echo(f"Token {name} is good until {record.expires:%Y-%m-%d %H:%M} UTC.", err=True)
+
+
+@token.command("list")
+@_with_tokens_file
+def list_tokens(file: Path) -> None:
+    """List the names and expiries."""
+    now = datetime.now(UTC)
+    for record in load_tokens(file):
+        state = "expired" if record.expires <= now else "valid"
+        click.echo(f"{record.name}\t{record.expires:%Y-%m-%dT%H:%M:%SZ}\t{state}\tsha256:{record.sha256[:16]}")
+
+
+@token.command()
+@click.argument("name")
+@_with_tokens_file
+def delete(file: Path, name: str) -> None:
+    """Delete the token NAME: it stops working within a second."""
+    records = load_tokens(file)
+    kept: tuple[TokenRecord, ...] = tuple(record for record in records if record.name != name)
+    if len(kept) == len(records):
+        raise ConfigurationError(str(file), [f"there is no token {name!r}"])
+    save_tokens(file, kept)
+    click.echo(f"Token {name} is deleted.", err=True)
+
+
+def _configured_file(config_file: Path | None) -> Path:
+    settings = config.load(config.find_config(config_file))
+    if settings.tokens_file is None:
+        raise ConfigurationError("authentication", ["the configuration has no tokensFile"])
+    return settings.tokens_file

@@ -1,0 +1,174 @@
+"""The folder that `init` makes: a CA, the service's own TLS certificate, tokens, policy and configuration.
+
+It appears whole or not at all: everything is written beside it first and moved into place at the end.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from kubemint.authentication.tokens import new_token, save_tokens
+from kubemint.errors import ConfigurationError
+from kubemint.ledger import sqlite
+from kubemint.signing.pem import load_certificates, load_key, read_file
+from kubemint.x509.generate import GeneratedKey, generate_key, self_signed_ca, self_signed_server
+from kubemint.x509.issuer import issuer_from, issuer_problems
+
+CONFIG_NAME: Final = "kubemint.yaml"
+CA_LIFETIME: Final = timedelta(days=3650)  # as kubeadm's
+TLS_LIFETIME: Final = timedelta(days=365)
+TOKEN_LIFETIME: Final = timedelta(days=365)
+TLS_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+
+_POLICY: Final = """\
+# Who may have which certificate. Everything that is not listed is refused.
+# Names beginning with system: or kubeadm: are refused unless a profile lists them, exactly, under reserved.
+apiVersion: kubemint/v1
+kind: Policy
+limits:                 # the ceiling over all profiles
+  maxLifetime: 24h
+  keys: [ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072, rsa-4096]
+profiles:
+  developers:
+    requesters: [{token: requester}]
+    users: ["*"]        # the requester chooses the name; bind it where you can
+    groups: [developers, viewers, "team-*"]
+    lifetime: {default: 1h, max: 24h}
+roles:
+  auditor: [{token: operator}]     # may read the log
+  operator: [{token: operator}]    # may revoke and approve
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterAddress:
+    """The API server that a kubeconfig will name."""
+
+    name: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaSource:
+    """Where the CA comes from: files to import, or a new one of this key type."""
+
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    passphrase_file: Path | None = None
+    key_type: str = "ecdsa-p256"
+
+
+def create_workspace(
+    directory: Path, ca: CaSource, port: int, cluster: ClusterAddress | None, now: datetime
+) -> None:
+    """Make the folder.
+
+    Raises:
+        ConfigurationError: there is something already, or the CA to import is not fit to sign.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigurationError(str(directory), ["is there already, and not empty; nothing was changed"])
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    draft = directory.parent / f".{directory.name}.{os.getpid()}"
+    draft.mkdir(mode=0o700)
+    try:
+        _write_ca(draft, ca, now)
+        _write_tls(draft, now)
+        _write_tokens(draft, now)
+        _write(draft / "policy.yaml", _POLICY.encode(), 0o644)
+        _write(draft / "client.yaml", client_settings(port).encode(), 0o644)
+        _write(draft / CONFIG_NAME, _configuration(ca, port, cluster).encode(), 0o644)
+        sqlite.create_file(draft / "ledger.db")
+        draft.rename(directory)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def client_settings(port: int) -> str:
+    """Give the file by which commands in this folder find the service."""
+    return (
+        "# Where `kubemint request` and the other client commands find the service.\n"
+        f"url: https://127.0.0.1:{port}\n"
+        "ca: tls.crt\n"
+        "tokenFile: requester.token\n"
+    )
+
+
+def _write_ca(directory: Path, ca: CaSource, now: datetime) -> None:
+    if ca.certificate_file is not None and ca.key_file is not None:
+        certificates = tuple(load_certificates(ca.certificate_file))
+        key = load_key(ca.key_file, ca.passphrase_file)
+        if problems := list(issuer_problems(issuer_from(certificates, key), now)):
+            raise ConfigurationError(str(ca.certificate_file), problems)
+        _write(directory / "ca.crt", read_file(ca.certificate_file), 0o644)
+        _write(directory / "ca.key", read_file(ca.key_file), 0o600)
+        return
+    new_key = generate_key(ca.key_type)
+    certificate = self_signed_ca(new_key, "kubemint", now, CA_LIFETIME)
+    _write(directory / "ca.crt", certificate.public_bytes(Encoding.PEM), 0o644)
+    _write_key(directory / "ca.key", new_key, ca.passphrase_file)
+
+
+def _write_tls(directory: Path, now: datetime) -> None:
+    key = generate_key("ecdsa-p256")
+    certificate = self_signed_server(key, TLS_HOSTS, now, TLS_LIFETIME)
+    _write(directory / "tls.crt", certificate.public_bytes(Encoding.PEM), 0o644)
+    _write_key(directory / "tls.key", key, None)
+
+
+def _write_tokens(directory: Path, now: datetime) -> None:
+    records = []
+    for name in ("requester", "operator"):
+        token, record = new_token(name, now.replace(microsecond=0) + TOKEN_LIFETIME)
+        _write(directory / f"{name}.token", token.encode("ascii") + b"\n", 0o600)
+        records.append(record)
+    save_tokens(directory / "tokens.yaml", tuple(records))
+
+
+def _write_key(file: Path, key: GeneratedKey, passphrase_file: Path | None) -> None:
+    encryption: KeySerializationEncryption = NoEncryption()
+    if passphrase_file is not None:
+        encryption = BestAvailableEncryption(read_file(passphrase_file).split(b"\n", 1)[0].rstrip(b"\r"))
+    _write(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
+
+
+def _write(file: Path, content: bytes, mode: int) -> None:
+    """Write a new file; its mode counts from the first byte on."""
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as stream:
+        stream.write(content)
+
+
+def _configuration(ca: CaSource, port: int, cluster: ClusterAddress | None) -> str:
+    lines = [
+        "# The service's settings; relative paths are taken from this folder. README.md explains each.",
+        "apiVersion: kubemint/v1",
+        "kind: Configuration",
+        "server:",
+        f"  listen: 127.0.0.1:{port}",
+        "  tls: {certificateFile: tls.crt, keyFile: tls.key}",
+        "issuer:",
+        "  certificateFile: ca.crt",
+        "  key: file:ca.key",
+    ]
+    if ca.passphrase_file is not None:
+        lines.append(f'  passphraseFile: "{ca.passphrase_file.absolute()}"')
+    lines += [
+        "policyFile: policy.yaml",
+        "authentication: {tokensFile: tokens.yaml}",
+        'ledger: {url: "sqlite:///ledger.db"}',
+    ]
+    if cluster is not None:
+        lines += ["cluster:", f'  name: "{cluster.name}"', f'  server: "{cluster.server}"']
+    return "\n".join(lines) + "\n"

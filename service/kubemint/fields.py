@@ -1,0 +1,58 @@
+"""marshmallow fields and helpers that the files and the API share: one type a concept, strict all through.
+
+A schema made of these refuses unknown keys, and its errors are flattened to one line a mistake, each
+with the path of the value (promise P6).
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+from kubemint.durations import format_duration, parse_duration
+
+
+class StrictSchema(Schema):
+    """A schema that refuses what it does not know."""
+
+    class Meta:
+        """marshmallow's options."""
+
+        unknown = RAISE
+
+
+class Text(fields.String):
+    """A string that is not empty; numbers and booleans are not turned into one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.validators.insert(0, validate.Length(min=1, error="Must not be empty."))
+
+
+class Duration(fields.Field[timedelta]):
+    """A length of time such as `15m`; `most` bounds it."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> timedelta:
+        if not isinstance(value, str):
+            raise ValidationError("Must be a duration such as 15m, 8h or 7d.")
+        try:
+            return parse_duration(value)
+        except ValueError as fault:
+            raise ValidationError(str(fault)) from None
+
+    def _serialize(self, value: timedelta | None, *_: Any, **__: Any) -> str | None:
+        return None if value is None else format_duration(value)
+
+
+def problem_lines(messages: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Flatten marshmallow's nested messages to pairs of path and sentence."""
+    if isinstance(messages, Mapping):
+        for key, inner in messages.items():
+            step = "" if key in {"_schema", "value", "key"} else str(key)
+            yield from problem_lines(inner, ".".join(filter(None, (path, step))))
+    elif isinstance(messages, list):
+        for inner in messages:
+            yield from problem_lines(inner, path)
+    else:
+        yield path, str(messages)

@@ -1,0 +1,86 @@
+"""The ledger: entries, head, and the tables to find them by"""
+
+from alembic import op
+import sqlalchemy as sa
+
+
+revision = '0001'
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+_COUNT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table('entries',
+    sa.Column('index', _COUNT, autoincrement=False, nullable=False, comment='0, 1, 2, … without a gap'),
+    sa.Column('time', sa.Text(), nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('body', sa.LargeBinary(), nullable=False, comment='canonical JSON of the event'),
+    sa.Column('leaf_hash', sa.LargeBinary(), nullable=False, comment='RFC 6962 2.1, over body'),
+    sa.CheckConstraint('length(leaf_hash) = 32', name='leaf_hash_length'),
+    sa.PrimaryKeyConstraint('index')
+    )
+    op.create_table('head',
+    sa.Column('id', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('size', _COUNT, nullable=False, comment='number of entries; the next index'),
+    sa.CheckConstraint('id = 1', name='head_one_row'),
+    sa.PrimaryKeyConstraint('id')
+    )
+    op.create_table('heartbeat',
+    sa.Column('id', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('time', sa.Text(), nullable=False, comment='when a replica last proved that it can write'),
+    sa.CheckConstraint('id = 1', name='heartbeat_one_row'),
+    sa.PrimaryKeyConstraint('id')
+    )
+    op.create_table('certificates',
+    sa.Column('entry_index', _COUNT, autoincrement=False, nullable=False),
+    sa.Column('serial_number', sa.LargeBinary(), nullable=False),
+    sa.Column('credential_id', sa.LargeBinary(), nullable=False),
+    sa.Column('requester', sa.Text(), nullable=False),
+    sa.Column('user_name', sa.Text(), nullable=False),
+    sa.Column('profile', sa.Text(), nullable=False),
+    sa.Column('decided_at', _COUNT, nullable=False),
+    sa.Column('not_after', _COUNT, nullable=False),
+    sa.Column('idempotency_key', sa.Text(), nullable=True),
+    sa.ForeignKeyConstraint(['entry_index'], ['entries.index'], ),
+    sa.PrimaryKeyConstraint('entry_index'),
+    sa.UniqueConstraint('credential_id'),
+    sa.UniqueConstraint('serial_number')
+    )
+    op.create_index(op.f('ix_certificates_not_after'), 'certificates', ['not_after'], unique=False)
+    op.create_index('ix_certificates_profile', 'certificates', ['profile', 'entry_index'], unique=False)
+    op.create_index('ix_certificates_requester', 'certificates', ['requester', 'entry_index'], unique=False)
+    op.create_index('ix_certificates_user_name', 'certificates', ['user_name', 'entry_index'], unique=False)
+    op.create_index('ux_certificates_idempotency_key', 'certificates', ['requester', 'idempotency_key'], unique=True, sqlite_where=sa.text('idempotency_key IS NOT NULL'), postgresql_where=sa.text('idempotency_key IS NOT NULL'))
+    op.create_table('entry_groups',
+    sa.Column('group_name', sa.Text(), nullable=False),
+    sa.Column('entry_index', _COUNT, autoincrement=False, nullable=False),
+    sa.ForeignKeyConstraint(['entry_index'], ['entries.index'], ),
+    sa.PrimaryKeyConstraint('group_name', 'entry_index'),
+    sqlite_with_rowid=False
+    )
+    op.create_table('refusals',
+    sa.Column('entry_index', _COUNT, autoincrement=False, nullable=False),
+    sa.Column('requester', sa.Text(), nullable=False),
+    sa.Column('user_name', sa.Text(), nullable=True),
+    sa.Column('profile', sa.Text(), nullable=True, comment='the one that was asked for'),
+    sa.Column('decided_at', _COUNT, nullable=False),
+    sa.ForeignKeyConstraint(['entry_index'], ['entries.index'], ),
+    sa.PrimaryKeyConstraint('entry_index')
+    )
+    op.create_index('ix_refusals_requester', 'refusals', ['requester', 'entry_index'], unique=False)
+    op.create_index('ix_refusals_user_name', 'refusals', ['user_name', 'entry_index'], unique=False)
+    op.execute("INSERT INTO head (id, size) VALUES (1, 0)")
+    op.execute("INSERT INTO heartbeat (id, time) VALUES (1, '')")
+    for verb in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
+            "BEGIN SELECT RAISE(ABORT, 'entries are only ever added'); END"
+        )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("a ledger is never taken apart")

@@ -1,0 +1,97 @@
+"""The schema. `entries` is the truth; everything below it can be built again from the entries.
+
+Columns named as they are in SQL; serial numbers and credential ids are kept as octets, times of
+certificates as seconds since 1970 UTC.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+metadata: Final = MetaData()
+
+_Count: Final = BigInteger().with_variant(Integer, "sqlite")  # SQLite's row id must be called INTEGER
+
+entries: Final = Table(
+    "entries",
+    metadata,
+    Column("index", _Count, primary_key=True, autoincrement=False, comment="0, 1, 2, … without a gap"),
+    Column("time", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False, comment="canonical JSON of the event"),
+    Column("leaf_hash", LargeBinary, nullable=False, comment="RFC 6962 2.1, over body"),
+    CheckConstraint("length(leaf_hash) = 32", name="leaf_hash_length"),
+)
+
+head: Final = Table(
+    "head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", _Count, nullable=False, comment="number of entries; the next index"),
+    CheckConstraint("id = 1", name="head_one_row"),
+)
+
+heartbeat: Final = Table(
+    "heartbeat",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("time", Text, nullable=False, comment="when a replica last proved that it can write"),
+    CheckConstraint("id = 1", name="heartbeat_one_row"),
+)
+
+certificates: Final = Table(
+    "certificates",
+    metadata,
+    Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("serial_number", LargeBinary, nullable=False, unique=True),
+    Column("credential_id", LargeBinary, nullable=False, unique=True),
+    Column("requester", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("decided_at", _Count, nullable=False),
+    Column("not_after", _Count, nullable=False, index=True),
+    Column("idempotency_key", Text),
+    Index("ix_certificates_user_name", "user_name", "entry_index"),
+    Index("ix_certificates_requester", "requester", "entry_index"),
+    Index("ix_certificates_profile", "profile", "entry_index"),
+    Index(
+        "ux_certificates_idempotency_key",
+        "requester",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=text("idempotency_key IS NOT NULL"),
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+)
+
+refusals: Final = Table(
+    "refusals",
+    metadata,
+    Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("requester", Text, nullable=False),
+    Column("user_name", Text),
+    Column("profile", Text, comment="the one that was asked for"),
+    Column("decided_at", _Count, nullable=False),
+    Index("ix_refusals_requester", "requester", "entry_index"),
+    Index("ix_refusals_user_name", "user_name", "entry_index"),
+)
+
+entry_groups: Final = Table(
+    "entry_groups",
+    metadata,
+    Column("group_name", Text, primary_key=True),
+    Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,1 @@
+"""HTTP: bytes in, problem or certificate out. Adapters only: no rule about certificates lives here."""

@@ -1,0 +1,131 @@
+"""POST and GET /v1/certificates: asking for a certificate, and finding the ones on record."""
+
+import re
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+from marshmallow import ValidationError
+
+from kubemint import metrics
+from kubemint.audit import IDEMPOTENCY_KEY, Entry, EventKind, rfc3339
+from kubemint.errors import (
+    MalformedRequest,
+    NotFound,
+    NotPermitted,
+    ReasonedError,
+    RequestRefused,
+    UnacceptableRequest,
+)
+from kubemint.issuance import Issued
+from kubemint.ledger.reader import Filter, State
+from kubemint.requester import Requester
+from kubemint.web.request_context import current_requester, current_service
+from kubemint.web.responses import PEM_CHAIN, base64_to_pem, json_response, prefers_pem
+from kubemint.web.schemas import CertificateListSchema
+from kubemint.web.submissions import query_of, read_submission
+from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
+
+blueprint: Final = Blueprint("certificates", __name__)
+
+_LIST: Final = CertificateListSchema()
+_SERIAL: Final = re.compile(r"[0-9a-f]{1,40}", re.ASCII)
+_CREDENTIAL_ID: Final = re.compile(re.escape(CREDENTIAL_ID_PREFIX) + r"[0-9a-f]{64}", re.ASCII)
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_ANSWER: Final = ("serialNumber", "credentialId", "user", "groups", "notBefore", "notAfter", "profile")
+_NOT_SHOWN: Final = frozenset({"kind", "certificate", IDEMPOTENCY_KEY})
+_OUTCOMES: Final[dict[type[ReasonedError], str]] = {
+    RequestRefused: "refused",
+    UnacceptableRequest: "unacceptable",
+    MalformedRequest: "malformed",
+}
+
+
+@blueprint.post("/v1/certificates")
+def create() -> Response:
+    """Issue a certificate, or say why not."""
+    requester = current_requester()
+    submission = read_submission()
+    issuance = current_service().issuance
+    try:
+        with metrics.ISSUE_SECONDS.time():
+            issued = issuance.issue(submission, requester, _idempotency_key())
+    except ReasonedError as refusal:
+        metrics.DECISIONS.labels(_OUTCOMES[type(refusal)]).inc()
+        raise
+    metrics.DECISIONS.labels("repeated" if issued.repeated else "issued").inc()
+    response = _certificate_response(issued)
+    response.headers["Location"] = f"/v1/certificates/{issued.entry.fields['serialNumber']}"
+    if issued.repeated:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+@blueprint.get("/v1/certificates")
+def index() -> Response:
+    """List what is on record, newest first: everything for auditors and operators, else one's own."""
+    requester = current_requester()
+    service = current_service()
+    query = query_of(_LIST)
+    limit, before = query.pop("limit"), query.pop("cursor", None)
+    if not service.policy.roles.may_read_the_log(requester):
+        if query.get("requester", requester.identity) != requester.identity:
+            raise NotPermitted("Only auditors and operators may see what others asked for.")
+        query["requester"] = requester.identity
+    now = service.clock()
+    page = service.reader.page(Filter(**query), now, limit=limit, before=before)
+    body: dict[str, Any] = {"items": [_record(entry, rfc3339(now)) for entry in page.entries]}
+    if page.next_before is not None:
+        body["nextCursor"] = str(page.next_before)
+    return json_response(body)
+
+
+@blueprint.get("/v1/certificates/<identifier>")
+def show(identifier: str) -> Response:
+    """Show who holds a certificate, by its serial number or by the credential id of an audit line."""
+    requester = current_requester()
+    service = current_service()
+    entry = _find(identifier)
+    if entry is None or not _may_see(entry, requester):
+        raise NotFound("There is no such certificate, or it is not yours to see.")
+    return json_response(_record(entry, rfc3339(service.clock())))
+
+
+def _certificate_response(issued: Issued) -> Response:
+    fields = issued.entry.fields
+    certificate = base64_to_pem(fields["certificate"])
+    chain = current_service().chain_pem
+    if prefers_pem():
+        return Response(certificate + "".join(chain), 201, mimetype=PEM_CHAIN)
+    body = {name: fields[name] for name in _ANSWER}
+    body |= {"certificate": certificate, "chain": chain, "logIndex": issued.entry.index}
+    return json_response(body, 201)
+
+
+def _find(identifier: str) -> Entry | None:
+    reader = current_service().reader
+    if _CREDENTIAL_ID.fullmatch(identifier):
+        return reader.find_by_credential_id(identifier)
+    serial_number = identifier.replace(":", "").lower()
+    return reader.find_by_serial(serial_number) if _SERIAL.fullmatch(serial_number) else None
+
+
+def _may_see(entry: Entry, requester: Requester) -> bool:
+    roles = current_service().policy.roles
+    return entry.fields["requester"] == requester.identity or roles.may_read_the_log(requester)
+
+
+def _record(entry: Entry, now: str) -> dict[str, Any]:
+    """Show an entry: what it says, its place, and what has become of it."""
+    record = {name: value for name, value in entry.fields.items() if name not in _NOT_SHOWN}
+    record["logIndex"] = entry.index
+    if entry.kind is EventKind.REFUSED:
+        return record | {"state": State.REFUSED.value}
+    record["certificate"] = base64_to_pem(entry.fields["certificate"])
+    return record | {"state": (State.EXPIRED if entry.fields["notAfter"] < now else State.VALID).value}
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise ValidationError({"Idempotency-Key": ["Must be 1 to 255 visible ASCII characters."]})
+    return key

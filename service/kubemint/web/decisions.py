@@ -1,0 +1,54 @@
+"""POST /v1/decisions: what would be decided, and by which rules. Nothing is signed or recorded."""
+
+from typing import Any, Final
+
+from flask import Blueprint, Response
+
+from kubemint.audit import reason_fields, rfc3339
+from kubemint.policy.decision import Granted
+from kubemint.policy.explain import Explanation, Step
+from kubemint.web.request_context import current_requester, current_service
+from kubemint.web.responses import json_response
+from kubemint.web.submissions import read_submission
+from kubemint.x509.request import SigningRequest
+
+blueprint: Final = Blueprint("decisions", __name__)
+
+
+@blueprint.post("/v1/decisions")
+def create() -> Response:
+    """Explain what POST /v1/certificates would answer to the same body."""
+    requester = current_requester()
+    request, explanation = current_service().issuance.explain(read_submission(), requester)
+    return json_response(_explanation(request, explanation))
+
+
+def _explanation(request: SigningRequest, explanation: Explanation) -> dict[str, Any]:
+    decision = explanation.decision
+    body: dict[str, Any] = {
+        "profile": decision.profile,
+        "policy": decision.policy_version,
+        "user": request.user,
+        "groups": list(request.groups),
+        "keyType": request.key_type,
+        "trace": _trace(explanation),
+    }
+    if isinstance(decision, Granted):
+        terms = decision.terms
+        validity = {"notBefore": rfc3339(terms.not_before), "notAfter": rfc3339(terms.not_after)}
+        return body | validity | {"verdict": "granted", "reasons": []}
+    return body | {"verdict": "refused", "reasons": [reason_fields(reason) for reason in decision.reasons]}
+
+
+def _trace(explanation: Explanation) -> list[dict[str, Any]]:
+    hard_rules = [_step(step, None) for step in explanation.hard_rules]
+    return hard_rules + [_step(step, trace.profile) for trace in explanation.profiles for step in trace.steps]
+
+
+def _step(step: Step, profile: str | None) -> dict[str, Any]:
+    return {
+        "rule": step.rule,
+        "profile": profile,
+        "passed": not step.reasons,
+        "reasons": [reason_fields(reason) for reason in step.reasons],
+    }

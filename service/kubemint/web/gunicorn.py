@@ -1,0 +1,113 @@
+"""gunicorn, run from a `Config`: processes, TLS, deadlines, metrics directory, graceful stop.
+
+Everything that must not be shared between processes (keys, database connections) is opened in the
+worker, after the fork.
+"""
+
+import os
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from gunicorn.app.base import BaseApplication
+from prometheus_client import multiprocess
+
+from kubemint.config import Config, Tls
+from kubemint.errors import ConfigurationError
+from kubemint.web.app import create_app
+from kubemint.web.logs import GunicornLogger, configure_logging
+from kubemint.web.worker import CONNECTIONS_MAX, BoundedTlsSocket
+from kubemint.wiring import open_service
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
+    """The service as gunicorn runs it: `Server(config).run()` returns when it has stopped."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(prog="kubemint")
+
+    def load_config(self) -> None:
+        """Keep `BaseApplication.load_config`."""
+        for name, value in _settings(self._config).items():
+            self.cfg.set(name, value)
+        self.cfg.timeout_of_request = self._config.server.request_timeout.total_seconds()
+
+    def load(self) -> Any:
+        """Open the service; called in each worker."""
+        configure_logging()
+        return create_app(open_service(self._config))
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    server = config.server
+    settings: dict[str, Any] = {
+        "bind": f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}",
+        "workers": server.workers,
+        "threads": server.threads,
+        "worker_class": "kubemint.web.worker.BufferingWorker",
+        "worker_connections": CONNECTIONS_MAX + 100,  # the worker makes room before this is reached
+        "preload_app": False,
+        "timeout": 30,
+        "graceful_timeout": int(server.shutdown_grace.total_seconds()),
+        "keepalive": 30,
+        "logger_class": GunicornLogger,
+        "control_socket_disable": True,
+        "http_parser": "python",
+        "forwarded_allow_ips": "",  # no header of a client says where it is or how it came
+        "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108 - heartbeat only
+        "child_exit": _forget_gauges,
+    }
+    if server.tls is not None:
+        settings |= {
+            "certfile": str(server.tls.certificate_file),
+            "keyfile": str(server.tls.key_file),
+            "ssl_context": _tls_contexts(server.tls, config),
+            "do_handshake_on_connect": False,
+        }
+    return settings
+
+
+def _forget_gauges(_: Any, worker: Any) -> None:
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
+
+
+def _tls_contexts(tls: Tls, config: Config) -> Callable[[Any, Any], ssl.SSLContext]:
+    """Give the hook that gunicorn calls for each connection; a changed certificate file makes a new context."""
+
+    @lru_cache(maxsize=2)
+    def context_of(*_modified: int) -> ssl.SSLContext:
+        return tls_context(tls, config)
+
+    def hook(_settings: Any, _default: Any) -> ssl.SSLContext:
+        return context_of(tls.certificate_file.stat().st_mtime_ns, tls.key_file.stat().st_mtime_ns)
+
+    return hook
+
+
+def tls_context(tls: Tls, config: Config) -> ssl.SSLContext:
+    """Make the TLS context of the server.
+
+    Raises:
+        ConfigurationError: the certificate or key cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = BoundedTlsSocket
+    context.set_alpn_protocols(["http/1.1"])
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        context.load_cert_chain(tls.certificate_file, tls.key_file)
+    except (OSError, ssl.SSLError) as fault:
+        raise ConfigurationError("server.tls", [f"the certificate or key cannot be used: {fault}"]) from None
+    if config.client_authorities:
+        pem = [
+            certificate.public_bytes(Encoding.PEM).decode("ascii")
+            for authority in config.client_authorities
+            for certificate in authority.certificates
+        ]
+        context.load_verify_locations(cadata="".join(pem))
+        context.verify_mode = ssl.CERT_OPTIONAL  # those who have none show a token
+    return context

@@ -1,0 +1,79 @@
+"""What a client needs to know beforehand: the CA to trust, the cluster, and what it may ask for."""
+
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from flask import Blueprint, Response
+
+from kubemint.audit import rfc3339
+from kubemint.errors import NotFound
+from kubemint.policy.rules import Limits, Profile
+from kubemint.web.request_context import current_requester, current_service
+from kubemint.web.responses import PEM_CHAIN, json_response, prefers_pem
+
+blueprint: Final = Blueprint("information", __name__)
+
+
+@blueprint.get("/v1/ca")
+def ca() -> Response:
+    """Give the certificates that a verifier must trust: kube-apiserver's --client-ca-file. Open to all."""
+    service = current_service()
+    if prefers_pem():
+        return Response("".join(service.trust_bundle_pem), 200, mimetype=PEM_CHAIN)
+    issuer = service.issuance.issuer
+    return json_response(
+        {
+            "trustBundle": "".join(service.trust_bundle_pem),
+            "issuer": {
+                "subject": issuer.certificate.subject.rfc4514_string(),
+                "certificate": issuer.certificate.public_bytes(Encoding.PEM).decode("ascii"),
+                "notBefore": rfc3339(issuer.limits.not_before),
+                "notAfter": rfc3339(issuer.limits.not_after),
+            },
+        }
+    )
+
+
+@blueprint.get("/v1/cluster")
+def cluster() -> Response:
+    """Give what a kubeconfig needs of the cluster."""
+    current_requester()
+    service = current_service()
+    if service.cluster is None:
+        raise NotFound("This service's configuration has no cluster.")
+    authority = service.cluster.certificate_authority or "".join(service.trust_bundle_pem)
+    return json_response(
+        {
+            "name": service.cluster.name,
+            "server": service.cluster.server,
+            "certificateAuthority": authority,
+        }
+    )
+
+
+@blueprint.get("/v1/policy")
+def policy() -> Response:
+    """Say what this requester may ask for; of others' profiles it learns nothing."""
+    requester = current_requester()
+    rules = current_service().policy
+    return json_response(
+        {
+            "requester": requester.identity,
+            "roles": list(rules.roles.held_by(requester)),
+            "policy": rules.version,
+            "profiles": [_profile(profile, rules.limits) for profile in rules.profiles_for(requester)],
+        }
+    )
+
+
+def _profile(profile: Profile, limits: Limits) -> dict[str, Any]:
+    most = min(profile.max_lifetime, limits.max_lifetime)
+    return {
+        "name": profile.name,
+        "users": [pattern.text for pattern in profile.users],
+        "groups": [pattern.text for pattern in profile.groups],
+        "reserved": sorted(profile.reserved),
+        "keys": sorted(profile.keys & limits.keys),
+        "defaultExpirationSeconds": int(min(profile.default_lifetime, most).total_seconds()),
+        "maxExpirationSeconds": int(most.total_seconds()),
+    }

@@ -1,0 +1,29 @@
+"""The two ways an answer is written: JSON, or bare PEM for those who ask for it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flask import Response, request
+
+PEM_CHAIN: Final = "application/pem-certificate-chain"  # RFC 8555 9.1
+_LINE: Final = 64  # RFC 7468 2
+
+
+def json_response(body: Mapping[str, Any], status: int = 200) -> Response:
+    """Answer in JSON."""
+    return Response(json.dumps(body, ensure_ascii=False), status, mimetype="application/json")
+
+
+def base64_to_pem(certificate: str) -> str:
+    """Wrap a certificate, given as base64 of its DER, in PEM."""
+    lines = "\n".join(certificate[start : start + _LINE] for start in range(0, len(certificate), _LINE))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+
+def prefers_pem() -> bool:
+    """Tell whether the client asked for bare PEM; without a word it gets JSON."""
+    accept = request.headers.get("Accept")
+    if not accept or accept == "*/*":
+        return False
+    return request.accept_mimetypes.best_match(["application/json", PEM_CHAIN]) == PEM_CHAIN

@@ -1,0 +1,81 @@
+"""From an HTTP body to a `Submission`: one reader for each media type, and nothing guessed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from flask import request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from kubemint.documents import parse_json, parse_yaml
+from kubemint.fields import StrictSchema
+from kubemint.kubernetes.signing_request import is_signing_request, read_signing_request
+from kubemint.web.schemas import (
+    CertificateQuerySchema,
+    CertificateRequestSchema,
+    NothingSchema,
+    ProfileQuerySchema,
+)
+from kubemint.x509.request import CsrEncoding, Submission
+
+_REQUEST: Final = CertificateRequestSchema()
+_QUERY: Final = CertificateQuerySchema()
+_PROFILE_QUERY: Final = ProfileQuerySchema()
+_NOTHING: Final = NothingSchema()
+
+
+def read_submission() -> Submission:
+    """Read the body of the current request by its media type.
+
+    Raises:
+        UnsupportedMediaType, InvalidDocument, marshmallow.ValidationError: it is not what it should be.
+    """
+    reader = _READERS.get(request.mimetype)
+    if reader is None:
+        raise UnsupportedMediaType(f"Send one of: {', '.join(_READERS)}.")
+    return reader(request.get_data(cache=False))
+
+
+def query_of(schema: StrictSchema) -> dict[str, Any]:
+    """Read the query string; a parameter that is unknown or repeated is refused."""
+    values: Mapping[str, list[str]] = request.args.to_dict(flat=False)
+    single = {name: found[0] if len(found) == 1 else found for name, found in values.items()}
+    query: dict[str, Any] = schema.load(single)
+    return query
+
+
+def _from_json(body: bytes) -> Submission:
+    document = parse_json(body)
+    if is_signing_request(document):
+        return _from_kubernetes(document)
+    query_of(_NOTHING)
+    fields: dict[str, Any] = _REQUEST.load(document)
+    return Submission(
+        csr=fields["csr"].encode("utf-8", "surrogatepass"),
+        encoding=CsrEncoding.PEM,
+        expiration_seconds=fields.get("expiration_seconds"),
+        profile=fields.get("profile"),
+    )
+
+
+def _from_yaml(body: bytes) -> Submission:
+    return _from_kubernetes(parse_yaml(body))
+
+
+def _from_kubernetes(document: object) -> Submission:
+    return read_signing_request(document, query_of(_PROFILE_QUERY).get("profile"))
+
+
+def _from_pem(body: bytes) -> Submission:
+    return Submission(csr=body, encoding=CsrEncoding.PEM, **query_of(_QUERY))
+
+
+def _from_der(body: bytes) -> Submission:
+    return Submission(csr=body, encoding=CsrEncoding.DER, **query_of(_QUERY))
+
+
+_READERS: Final[dict[str, Callable[[bytes], Submission]]] = {
+    "application/json": _from_json,
+    "application/x-pem-file": _from_pem,
+    "application/pkcs10": _from_der,  # RFC 5967
+    "application/yaml": _from_yaml,  # RFC 9512
+}
