@@ -10,6 +10,7 @@
     │   ├── NotAuthenticated      no proof of identity, or one that does not hold
     │   ├── NotPermitted          proven, but without the role that the call needs
     │   ├── NotFound              no such record, or none that this requester may see
+    │   ├── ServiceRefused        a client's view: the service answered with a problem
     │   └── IdempotencyConflict   the key was used for another request, or its certificate is over
     ├── LedgerUnavailable         the record could not be made durable, so nothing was handed out
     ├── SigningFailed             the issuer key did not sign, or what it signed is not what was decided
@@ -104,6 +105,16 @@ class IdempotencyConflict(RequestError):
     """The idempotency key was used before, and repeating its answer would be wrong."""
 
     code = "idempotency-conflict"
+
+
+class ServiceRefused(ReasonedError):
+    """A client's view of a problem document: what the service said, and its reasons."""
+
+    code = "service-refused"
+
+    def __init__(self, message: str, reasons: Sequence[Reason], *, status: int) -> None:
+        super().__init__(message, reasons)
+        self.status = status
 
 
 class LedgerUnavailable(KubemintError):

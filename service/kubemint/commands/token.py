@@ -17,23 +17,9 @@ from kubemint.authentication.tokens import (
     new_token,
     save_tokens,
 )
-from kubemint.durations import format_duration, parse_duration
+from kubemint.client.options import DurationType
+from kubemint.durations import format_duration
 from kubemint.errors import ConfigurationError
-
-
-class DurationType(click.ParamType[timedelta]):
-    """A length of time on the command line."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read it, or say how it is written."""
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return parse_duration(value)
-        except ValueError as fault:
-            self.fail(str(fault), param, ctx)
 
 
 def _with_tokens_file(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,0 +1,75 @@
+"""A kubeconfig with the key and the certificate in it, and files that appear whole or not at all."""
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubemint.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeconfigCluster:
+    """The API server as a kubeconfig names it; `certificate_authority` is PEM."""
+
+    name: str
+    server: str
+    certificate_authority: str
+
+
+def kubeconfig(cluster: KubeconfigCluster, user: str, certificate_pem: str, key_pem: str) -> str:
+    """Write a kubeconfig (v1) for one user of one cluster: JSON, which every reader of YAML reads."""
+    entry = f"{user}@{cluster.name}"
+    document: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": cluster.name,
+                "cluster": {
+                    "server": cluster.server,
+                    "certificate-authority-data": _base64(cluster.certificate_authority),
+                },
+            }
+        ],
+        "users": [
+            {
+                "name": entry,
+                "user": {
+                    "client-certificate-data": _base64(certificate_pem),
+                    "client-key-data": _base64(key_pem),
+                },
+            }
+        ],
+        "contexts": [{"name": entry, "context": {"cluster": cluster.name, "user": entry}}],
+        "current-context": entry,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def refuse_to_overwrite(files: tuple[Path, ...]) -> None:
+    """Stop before anything is asked for, if an answer would replace what is there.
+
+    Raises:
+        ConfigurationError: naming the files.
+    """
+    if there := [str(file) for file in files if file.exists()]:
+        raise ConfigurationError(", ".join(there), ["is there already; --overwrite replaces it"])
+
+
+def write_file(file: Path, text: str, mode: int) -> None:
+    """Write a file at once, with this mode from the first byte on."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "w") as stream:
+            stream.write(text)
+        temporary.replace(file)
+    except OSError as fault:
+        temporary.unlink(missing_ok=True)
+        raise ConfigurationError(str(file), [f"cannot be written: {fault.strerror}"]) from None
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("ascii")).decode("ascii")

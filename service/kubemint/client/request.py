@@ -1,0 +1,170 @@
+"""`kubemint request`: make a key here, ask for a certificate, write both down."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from kubemint.client.connection import ServiceConnection, find_service
+from kubemint.client.kubeconfig import KubeconfigCluster, kubeconfig, refuse_to_overwrite, write_file
+from kubemint.client.options import DurationType, service_options
+from kubemint.errors import ConfigurationError, ServiceRefused
+from kubemint.x509.generate import GENERATED_KEY_TYPES, GeneratedKey, generate_key
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The files to write; a kubeconfig stands in for the other two."""
+
+    key_file: Path
+    certificate_file: Path
+    kubeconfig_file: Path | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that will be written."""
+        return (self.kubeconfig_file,) if self.kubeconfig_file else (self.key_file, self.certificate_file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """What was said of the cluster on the command line; the service knows the rest."""
+
+    name: str | None
+    server: str | None
+    ca_file: Path | None
+
+
+@click.command()
+@click.option("--user", required=True, help="User name (CN).")
+@click.option("--group", "groups", multiple=True, help="Group (O); may be given more than once.")
+@click.option(
+    "--expires", type=DurationType(), help="How long it should be good for: 15m, 8h  [default: the profile's]."
+)
+@click.option("--profile", help="Profile of the policy, where several are for you.")
+@click.option(
+    "--key-type",
+    type=click.Choice(GENERATED_KEY_TYPES),
+    default="ecdsa-p256",
+    show_default=True,
+    help="Key to make.",
+)
+@click.option("--key-file", type=_file, help="Where to write the key  [default: USER.key].")
+@click.option("--certificate-file", type=_file, help="Where to write the certificate  [default: USER.crt].")
+@click.option("--kubeconfig", "kubeconfig_file", type=_file, help="Write a kubeconfig with both in it instead.")
+@click.option("--cluster-name", help="Cluster's name in the kubeconfig  [default: the service's].")
+@click.option("--cluster-server", help="API server's address in the kubeconfig  [default: the service's].")
+@click.option("--cluster-ca", type=_file, help="API server's CA in the kubeconfig  [default: the service's].")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
+@service_options
+def request(**options: Any) -> None:
+    """Make a key and get a certificate for it.
+
+    The key is made on this machine and never leaves it; its file gets mode 0600. Without --kubeconfig,
+    the key and the certificate (with the CAs between it and the root, if there are any) are written
+    to two files.
+    """
+    outputs = _outputs(options)
+    if not options["overwrite"]:
+        refuse_to_overwrite(outputs.files)
+    connection = ServiceConnection(find_service(options["url"], options["ca"], options["token_file"]))
+    cluster = None
+    if outputs.kubeconfig_file is not None:
+        cluster = _cluster(
+            connection,
+            ClusterOptions(
+                name=options["cluster_name"], server=options["cluster_server"], ca_file=options["cluster_ca"]
+            ),
+        )
+    key = generate_key(options["key_type"])
+    answer = connection.post("/v1/certificates", _body(key, options))
+    _write(outputs, cluster, key, answer)
+    click.echo(_report(answer, outputs, options["output"]))
+
+
+def _outputs(options: dict[str, Any]) -> Outputs:
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", options["user"]).lstrip(".") or "certificate"
+    return Outputs(
+        key_file=options["key_file"] or Path(f"{stem}.key"),
+        certificate_file=options["certificate_file"] or Path(f"{stem}.crt"),
+        kubeconfig_file=options["kubeconfig_file"],
+    )
+
+
+def _cluster(connection: ServiceConnection, given: ClusterOptions) -> KubeconfigCluster:
+    """Put the cluster together from the options, and from the service where they leave something open."""
+    known: dict[str, Any] = {}
+    if not (given.name and given.server and given.ca_file):
+        try:
+            known = connection.get("/v1/cluster")
+        except ServiceRefused as refusal:
+            if refusal.status != 404:
+                raise
+    server = given.server or known.get("server")
+    if server is None:
+        raise ConfigurationError("cluster", ["the service does not know the API server; give --cluster-server"])
+    if given.ca_file is not None:
+        authority = given.ca_file.read_text("ascii")
+    else:
+        authority = known.get("certificateAuthority") or connection.get("/v1/ca")["trustBundle"]
+    name = given.name or known.get("name") or "kubernetes"
+    return KubeconfigCluster(name=name, server=server, certificate_authority=authority)
+
+
+def _body(key: GeneratedKey, options: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {"csr": _csr(key, options["user"], options["groups"])}
+    expires: timedelta | None = options["expires"]
+    if expires is not None:
+        body["expirationSeconds"] = int(expires.total_seconds())
+    if options["profile"]:
+        body["profile"] = options["profile"]
+    return body
+
+
+def _csr(key: GeneratedKey, user: str, groups: tuple[str, ...]) -> str:
+    try:
+        names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        names.append(x509.NameAttribute(NameOID.COMMON_NAME, user))
+    except ValueError as fault:
+        raise click.UsageError(str(fault)) from None
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names)).sign(key, algorithm)
+    return csr.public_bytes(Encoding.PEM).decode("ascii")
+
+
+def _write(outputs: Outputs, cluster: KubeconfigCluster | None, key: GeneratedKey, answer: dict[str, Any]) -> None:
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+    certificate_pem = answer["certificate"] + "".join(answer["chain"])
+    if outputs.kubeconfig_file is not None and cluster is not None:
+        text = kubeconfig(cluster, answer["user"], certificate_pem, key_pem)
+        write_file(outputs.kubeconfig_file, text, 0o600)
+        return
+    write_file(outputs.key_file, key_pem, 0o600)
+    write_file(outputs.certificate_file, certificate_pem, 0o644)
+
+
+def _report(answer: dict[str, Any], outputs: Outputs, form: str) -> str:
+    files = [str(file) for file in outputs.files]
+    if form == "json":
+        return json.dumps({**answer, "files": files}, indent=2)
+    groups = ", ".join(answer["groups"]) or "none"
+    lines = [
+        f"Certificate for {answer['user']} (groups: {groups}), good until {answer['notAfter']}.",
+        f"Profile {answer['profile']}, serial number {answer['serialNumber']}, log entry {answer['logIndex']}.",
+        f"Wrote {' and '.join(files)}.",
+    ]
+    if outputs.kubeconfig_file is not None:
+        lines.append(f"Try: kubectl --kubeconfig {outputs.kubeconfig_file} auth whoami")
+    return "\n".join(lines)
