@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,6 +24,7 @@ from kubemint.x509.certificate import SignedCertificate
 from kubemint.x509.request import SigningRequest, Submission
 
 IDEMPOTENCY_KEY: Final = "idempotencyKey"
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)  # set by the door
 
 
 class EventKind(StrEnum):
@@ -108,7 +110,7 @@ def reason_fields(reason: Reason) -> dict[str, str]:
 def log_line(entry: Entry) -> bytes:
     """Give the JSON line of a decision for standard output: the entry and its index, not the certificate."""
     fields = {name: value for name, value in entry.fields.items() if name != "certificate"}
-    line = {"event": "decision", "logIndex": entry.index, **fields}
+    line = {"event": "decision", "logIndex": entry.index, "requestId": REQUEST_ID.get(), **fields}
     return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 

@@ -74,8 +74,7 @@ def open_service(config: Config) -> Service:
         ConfigurationError, LedgerUnavailable: the service must not serve.
     """
     issuer = _open_issuer(config)
-    write_engine = sqlite.open_for_writing(config.ledger_file, config.ledger_lock_wait)
-    writer = LedgerWriter(write_engine)
+    writer = LedgerWriter(sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait))
     reader = LedgerReader(sqlite.open_for_reading(config.ledger_file))
     return Service(
         issuance=Issuance(
@@ -110,9 +109,9 @@ def prepare(config: Config) -> None:
         sqlite.create_file(config.ledger_file)
     except OSError as fault:
         raise LedgerUnavailable(f"{config.ledger_file}: {fault.strerror}") from None
-    engine = sqlite.open_for_writing(config.ledger_file, config.ledger_lock_wait)
-    migrate(engine)
-    engine.dispose()
+    database = sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait)
+    migrate(database)
+    database.engine.dispose()
 
 
 class Readiness:

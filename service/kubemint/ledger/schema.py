@@ -5,13 +5,13 @@ from importlib.resources import files
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import ConfigurationError, LedgerUnavailable
+from kubemint.ledger.writer import WritableDatabase
 
 
-def migrate(engine: Engine) -> None:
+def migrate(database: WritableDatabase) -> None:
     """Upgrade the tables in one transaction; a ledger that is up to date is left alone.
 
     Raises:
@@ -21,7 +21,7 @@ def migrate(engine: Engine) -> None:
     configuration = Config()
     configuration.set_main_option("script_location", str(files("kubemint.ledger") / "migrations"))
     try:
-        with engine.begin() as connection:
+        with database.engine.begin() as connection:
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
     except CommandError as fault:

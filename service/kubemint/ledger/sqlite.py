@@ -9,6 +9,8 @@ import os
 import random
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,21 +18,58 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 
+from kubemint.errors import LedgerUnavailable
+
 LOCK_WAIT: Final = timedelta(seconds=5)  # then the client gets 503 and may try again
 _LOCK_STEP_SECONDS: Final = 0.0005
 
 
-def open_for_writing(file: Path, lock_wait: timedelta = LOCK_WAIT) -> Engine:
-    """Open the ledger for one writer at a time; to be called after a fork, never before."""
-    engine = _engine(file, pool_size=1, busy_timeout=timedelta(0))
+class SqliteFile:
+    """Keeps `kubemint.ledger.writer.WritableDatabase`; one for a process, made after the fork.
 
-    @event.listens_for(engine, "begin")
-    def _begin_immediate(connection: Connection) -> None:
-        deadline = time.monotonic() + lock_wait.total_seconds()
-        driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # typed Any | None
+    Holds one connection, which is not for two threads at a time: the writer's lock sees to that.
+    """
+
+    def __init__(self, file: Path, lock_wait: timedelta = LOCK_WAIT) -> None:
+        self.engine = _engine(file, pool_size=1, begin="BEGIN IMMEDIATE")
+        self._file = file
+        self._lock_wait_seconds = lock_wait.total_seconds()
+        self._connection: sqlite3.Connection | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Cursor]:
+        """Keep `WritableDatabase.transaction`: begin as a writer, commit with an fsync."""
+        try:
+            cursor = self._open().cursor()
+            self._begin(cursor)
+            yield cursor
+            cursor.execute("COMMIT")
+        except sqlite3.Error as fault:
+            self._close()
+            raise LedgerUnavailable(f"the ledger cannot be written: {fault}") from fault
+        except BaseException:
+            self._close()
+            raise
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(
+                self._file, timeout=0.0, isolation_level=None, check_same_thread=False
+            )
+            _configure(self._connection)
+        return self._connection
+
+    def _close(self) -> None:
+        """Closing rolls back whatever is open, and leaves no state behind for the next transaction."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _begin(self, cursor: sqlite3.Cursor) -> None:
+        deadline = time.monotonic() + self._lock_wait_seconds
         while True:
             try:
-                driver.execute("BEGIN IMMEDIATE")
+                cursor.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as fault:
                 if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
@@ -38,12 +77,10 @@ def open_for_writing(file: Path, lock_wait: timedelta = LOCK_WAIT) -> Engine:
             else:
                 return
 
-    return engine
-
 
 def open_for_reading(file: Path) -> Engine:
     """Open the ledger for reads that never wait for a writer."""
-    return _engine(file, pool_size=8, busy_timeout=LOCK_WAIT)
+    return _engine(file, pool_size=8, begin="BEGIN")
 
 
 def create_file(file: Path) -> None:
@@ -54,28 +91,31 @@ def create_file(file: Path) -> None:
         return
 
 
-def _engine(file: Path, pool_size: int, busy_timeout: timedelta) -> Engine:
+def _engine(file: Path, *, pool_size: int, begin: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
+        paramstyle="named",
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=LOCK_WAIT.total_seconds(),
         connect_args={
-            "timeout": busy_timeout.total_seconds(),
+            "timeout": LOCK_WAIT.total_seconds(),
             "isolation_level": None,  # the driver begins nothing by itself
             "check_same_thread": False,  # the pool hands a connection to one thread at a time
         },
     )
 
     @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: Any) -> None:
-        for pragma in (
-            f"busy_timeout={int(LOCK_WAIT.total_seconds() * 1000)}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"busy_timeout={int(busy_timeout.total_seconds() * 1000)}",
-        ):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
+    def _connected(connection: Any, _: Any) -> None:
+        _configure(connection)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()

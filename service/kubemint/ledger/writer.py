@@ -3,28 +3,57 @@
 Each thread leaves its event in the queue and takes the commit lock. Whoever holds it writes everything
 that waits, its own event included, and commits once; the others find theirs done when the lock comes
 to them. Compared with a writer thread, nobody hands the interpreter over and back for one commit.
+
+The statements are compiled once, from the tables, and given to the driver as they are: building them
+anew for each batch cost more than the rest of an issuance together.
 """
 
 import json
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, Engine, select, tuple_, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ClauseElement, Engine, Table, bindparam, select, update
 
 from kubemint.audit import IDEMPOTENCY_KEY, Entry, Event, EventKind, rfc3339
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
-from kubemint.ledger.rows import QueryRows, query_rows
+from kubemint.ledger.rows import Row, query_rows
 from kubemint.transparency.tree import leaf_hash
 
 BATCH_MAX: Final = 128  # bounds how long one transaction holds the head, whatever waits
 
 _KeyOwner = tuple[str, str]
+
+
+class Cursor(Protocol):
+    """What is used of a database driver's cursor (PEP 249), with parameters by name."""
+
+    def execute(self, statement: str, parameters: Row = ..., /) -> Any:
+        """Run one statement."""
+
+    def executemany(self, statement: str, parameters: Sequence[Row], /) -> Any:
+        """Run a statement for each set of parameters."""
+
+    def fetchone(self) -> Any:
+        """Give the next row of the last result, or None."""
+
+
+class WritableDatabase(Protocol):
+    """A database as the writer needs it."""
+
+    engine: Engine
+
+    def transaction(self) -> AbstractContextManager[Cursor]:
+        """Run what is inside as one transaction that excludes every other writer, durable at its end.
+
+        Raises:
+            LedgerUnavailable: it is not, or that cannot be told.
+        """
 
 
 @dataclass(slots=True)
@@ -40,8 +69,9 @@ class _Waiting:
 class LedgerWriter:
     """Appends events. One for a process; threads share it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: WritableDatabase) -> None:
+        self._database = database
+        self._statements = Statements(database.engine)
         self._queue: deque[_Waiting] = deque()
         self._commit_lock = threading.Lock()
 
@@ -63,89 +93,99 @@ class LedgerWriter:
         Raises:
             LedgerUnavailable: it is not.
         """
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(update(tables.heartbeat).values(time=rfc3339(now)))
-        except SQLAlchemyError as fault:
-            raise LedgerUnavailable("the ledger is not writable") from fault
+        with self._commit_lock, self._database.transaction() as cursor:
+            cursor.execute(self._statements.beat, {"time": rfc3339(now)})
 
     def _commit_waiting(self) -> None:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
         try:
-            with self._engine.begin() as connection:
-                entries = _append_all(connection, [waiting.event for waiting in batch])
+            with self._database.transaction() as cursor:
+                entries = self._append_all(cursor, [waiting.event for waiting in batch])
             # Committed: if the process dies here, the entries stay and nobody has received anything.
             for waiting, entry in zip(batch, entries, strict=True):
                 waiting.entry = entry
-        except SQLAlchemyError as fault:
+        except LedgerUnavailable as fault:
             # The commit may have taken effect all the same; the clients retry and nothing unlogged exists.
             for waiting in batch:
-                waiting.fault = LedgerUnavailable(str(fault))
+                waiting.fault = fault
         finally:
             for waiting in batch:
                 waiting.done = True
 
+    def _append_all(self, cursor: Cursor, events: Sequence[Event]) -> list[Entry]:
+        """Append events inside a transaction, and give an entry for each in their order."""
+        cursor.execute(self._statements.lock_head)
+        next_index = cursor.fetchone()[0]
+        known = self._entries_by_key(cursor, events)
+        entries: list[Entry] = []
+        added: list[tuple[Entry, Event]] = []
+        for event in events:
+            owner = _key_owner(event)
+            if owner is not None and owner in known:
+                entries.append(known[owner])
+                continue
+            entry = Entry(index=next_index + len(added), kind=event.kind, fields=event.fields)
+            added.append((entry, event))
+            entries.append(entry)
+            if owner is not None:
+                known[owner] = entry
+        if added:
+            self._insert(cursor, added)
+            cursor.execute(self._statements.move_head, {"size": next_index + len(added)})
+        return entries
 
-def _append_all(connection: Connection, events: Sequence[Event]) -> list[Entry]:
-    """Append events inside a transaction, and give an entry for each in their order."""
-    next_index = connection.execute(select(tables.head.c.size).with_for_update()).scalar_one()
-    known = _entries_by_key(connection, events)
-    entries: list[Entry] = []
-    added: list[tuple[Entry, Event]] = []
-    for event in events:
-        owner = _key_owner(event)
-        if owner is not None and owner in known:
-            entries.append(known[owner])
-            continue
-        entry = Entry(index=next_index + len(added), kind=event.kind, fields=event.fields)
-        added.append((entry, event))
-        entries.append(entry)
-        if owner is not None:
-            known[owner] = entry
-    if added:
-        _insert(connection, added)
-        connection.execute(update(tables.head).values(size=next_index + len(added)))
-    return entries
+    def _insert(self, cursor: Cursor, added: Sequence[tuple[Entry, Event]]) -> None:
+        cursor.executemany(self._statements.insert[tables.entries], [_entry_row(*pair) for pair in added])
+        rows: dict[Table, list[Row]] = {}
+        for entry, _ in added:
+            found = query_rows(entry.index, entry.kind, entry.fields)
+            rows.setdefault(found.table, []).append(found.row)
+            rows.setdefault(tables.entry_groups, []).extend(found.groups)
+        for table, table_rows in rows.items():
+            cursor.executemany(self._statements.insert[table], table_rows)
 
-
-def _insert(connection: Connection, added: Sequence[tuple[Entry, Event]]) -> None:
-    connection.execute(
-        tables.entries.insert(),
-        [
-            {
-                "index": entry.index,
-                "time": rfc3339(event.time),
-                "kind": event.kind.value,
-                "body": event.body,
-                "leaf_hash": leaf_hash(event.body),
-            }
-            for entry, event in added
-        ],
-    )
-    rows: list[QueryRows] = [query_rows(entry.index, entry.kind, entry.fields) for entry, _ in added]
-    for table in (tables.certificates, tables.refusals):
-        if table_rows := [found.row for found in rows if found.table is table]:
-            connection.execute(table.insert(), table_rows)
-    if group_rows := [group for found in rows for group in found.groups]:
-        connection.execute(tables.entry_groups.insert(), group_rows)
+    def _entries_by_key(self, cursor: Cursor, events: Sequence[Event]) -> dict[_KeyOwner, Entry]:
+        """Find the entries that already stand under the idempotency keys of a batch."""
+        known: dict[_KeyOwner, Entry] = {}
+        for owner in {owner for event in events if (owner := _key_owner(event)) is not None}:
+            cursor.execute(self._statements.find_by_key, {"requester": owner[0], "idempotency_key": owner[1]})
+            if (row := cursor.fetchone()) is not None:
+                known[owner] = Entry(index=row[0], kind=EventKind.ISSUED, fields=json.loads(row[1]))
+        return known
 
 
-def _entries_by_key(connection: Connection, events: Sequence[Event]) -> dict[_KeyOwner, Entry]:
-    """Find the entries that already stand under the idempotency keys of a batch."""
-    owners = [owner for event in events if (owner := _key_owner(event)) is not None]
-    if not owners:
-        return {}
-    columns = tables.certificates.c
-    rows = connection.execute(
-        select(columns.requester, columns.idempotency_key, columns.entry_index, tables.entries.c.body)
-        .join(tables.entries, tables.entries.c.index == columns.entry_index)
-        .where(tuple_(columns.requester, columns.idempotency_key).in_(owners))
-    )
-    return {
-        (row.requester, row.idempotency_key): Entry(
-            index=row.entry_index, kind=EventKind.ISSUED, fields=json.loads(row.body)
+class Statements:
+    """The writer's SQL, compiled once for a database's dialect; parameters are given by name."""
+
+    def __init__(self, engine: Engine) -> None:
+        head, keys, bodies = tables.head.c, tables.certificates.c, tables.entries.c
+        by_key = (
+            select(keys.entry_index, bodies.body)
+            .join(tables.entries, bodies.index == keys.entry_index)
+            .where(keys.requester == bindparam("requester"))
+            .where(keys.idempotency_key == bindparam("idempotency_key"))
         )
-        for row in rows
+        self.lock_head = _compile(engine, select(head.size).with_for_update())
+        self.move_head = _compile(engine, update(tables.head).values(size=bindparam("size")))
+        self.beat = _compile(engine, update(tables.heartbeat).values(time=bindparam("time")))
+        self.find_by_key = _compile(engine, by_key)
+        self.insert = {
+            table: _compile(engine, table.insert())
+            for table in (tables.entries, tables.certificates, tables.refusals, tables.entry_groups)
+        }
+
+
+def _compile(engine: Engine, statement: ClauseElement) -> str:
+    return str(statement.compile(engine))
+
+
+def _entry_row(entry: Entry, event: Event) -> Row:
+    return {
+        "index": entry.index,
+        "time": rfc3339(event.time),
+        "kind": event.kind.value,
+        "body": event.body,
+        "leaf_hash": leaf_hash(event.body),
     }
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
 from kubemint import metrics
@@ -51,8 +51,10 @@ def create() -> Response:
             issued = issuance.issue(submission, requester, _idempotency_key())
     except ReasonedError as refusal:
         metrics.DECISIONS.labels(_OUTCOMES[type(refusal)]).inc()
+        g.has_decision_line = True
         raise
     metrics.DECISIONS.labels("repeated" if issued.repeated else "issued").inc()
+    g.has_decision_line = not issued.repeated
     response = _certificate_response(issued)
     response.headers["Location"] = f"/v1/certificates/{issued.entry.fields['serialNumber']}"
     if issued.repeated:

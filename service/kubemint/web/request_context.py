@@ -10,6 +10,7 @@ from typing import Any, Final
 from flask import Flask, Response, current_app, g, request
 
 from kubemint import metrics
+from kubemint.audit import REQUEST_ID
 from kubemint.authentication import Evidence, authenticate
 from kubemint.errors import NotAuthenticated
 from kubemint.requester import Requester
@@ -17,6 +18,7 @@ from kubemint.wiring import Service
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.-]{8,64}", re.ASCII)
+# Probes say nothing new, and a decision has its own line, on standard output: one event a request.
 _QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _log = logging.getLogger("kubemint.request")
 
@@ -63,6 +65,7 @@ def _client_certificate() -> bytes | None:
 def _begin() -> None:
     given = request.headers.get(REQUEST_ID_HEADER, "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    REQUEST_ID.set(g.request_id)
     g.started = time.perf_counter()
 
 
@@ -72,7 +75,7 @@ def _end(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     metrics.RESPONSES.labels(route, str(response.status_code)).inc()
-    if route not in _QUIET_ROUTES:
+    if route not in _QUIET_ROUTES and not g.get("has_decision_line"):
         _log.info(
             "request",
             extra={

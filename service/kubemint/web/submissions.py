@@ -47,7 +47,8 @@ def _from_json(body: bytes) -> Submission:
     document = parse_json(body)
     if is_signing_request(document):
         return _from_kubernetes(document)
-    query_of(_NOTHING)
+    if request.query_string:
+        query_of(_NOTHING)
     fields: dict[str, Any] = _REQUEST.load(document)
     return Submission(
         csr=fields["csr"].encode("utf-8", "surrogatepass"),

@@ -1,0 +1,45 @@
+{{/* The two files in the ConfigMap: kubemint.yaml and policy.yaml. The paths are those that deployment.yaml mounts. */}}
+
+{{- define "kubemint.configuration" -}}
+apiVersion: kubemint/v1
+kind: Configuration
+server:
+  listen: 0.0.0.0:8443
+  tls:
+    certificateFile: /run/kubemint/tls/tls.crt
+    keyFile: /run/kubemint/tls/tls.key
+  workers: {{ int .Values.server.workers }}
+  threads: {{ int .Values.server.threads }}
+issuer:
+  certificateFile: /run/kubemint/ca/ca.crt
+  key: file:/run/kubemint/ca/ca.key
+  {{- if .Values.issuer.passphraseKey }}
+  passphraseFile: /run/kubemint/ca/passphrase
+  {{- end }}
+policyFile: policy.yaml
+authentication:
+  {{- if .Values.authentication.tokens.existingSecret }}
+  tokensFile: /run/kubemint/tokens/tokens.yaml
+  {{- end }}
+  {{- with .Values.authentication.certificates }}
+  certificates:
+    {{- range . }}
+    - name: {{ .name | quote }}
+      caFile: /run/kubemint/requesters/{{ .name }}.crt
+    {{- end }}
+  {{- end }}
+ledger:
+  url: sqlite:////var/lib/kubemint/ledger.db
+{{- with .Values.cluster }}
+{{- if .server }}
+cluster:
+  name: {{ .name | quote }}
+  server: {{ .server | quote }}
+  certificateAuthorityFile: /run/kubemint/cluster/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kubemint.policy" -}}
+{{- merge (dict "apiVersion" "kubemint/v1" "kind" "Policy") .Values.policy | toYaml -}}
+{{- end }}
