@@ -26,6 +26,8 @@ from kubemint.web.app import BODY_MAX_OCTETS
 
 HEAD_MAX_OCTETS: Final = 64 * 1024  # then gunicorn's parser answers 431
 CONNECTIONS_MAX: Final = 2000  # a newcomer beyond this takes the place of who has waited longest
+ACCEPT_PAUSE_SECONDS: Final = 0.00005  # for each connection that the worker has already …
+ACCEPT_PAUSES_MAX: Final = 20  # … up to a millisecond
 IO_SECONDS: Final = 5.0  # one write to, or late read from, a client
 LINGER_SECONDS: Final = 2.0  # for the client to read the answer before the socket goes (RFC 9112 9.6)
 _RECEIVE_OCTETS: Final = 64 * 1024
@@ -111,7 +113,12 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         self._next_sweep = 0.0
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection into the loop."""
+        """Take a new connection into the loop.
+
+        All workers wait on one listening socket. The more a worker has, the longer it leaves a newcomer
+        to the others; otherwise whoever wakes first takes all of a burst.
+        """
+        time.sleep(min(len(self._waiting), ACCEPT_PAUSES_MAX) * ACCEPT_PAUSE_SECONDS)
         try:
             client, address = listener.accept()
         except OSError:
