@@ -4,6 +4,7 @@ Everything that must not be shared between processes (keys, database connections
 worker, after the fork.
 """
 
+import gc
 import os
 import ssl
 from collections.abc import Callable
@@ -38,7 +39,10 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
     def load(self) -> Any:
         """Open the service; called in each worker."""
         configure_logging()
-        return create_app(open_service(self._config))
+        app = create_app(open_service(self._config))
+        gc.collect()
+        gc.freeze()  # what is loaded now stays for good: the collector need not walk it while someone waits
+        return app
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -2,20 +2,20 @@
 
 gunicorn's own threaded worker gives a connection to a thread at its first byte, and closes connections
 in the loop that serves all others; a handful of clients that stop in the middle stop the service. Here
-the loop does the handshake and collects the whole request without blocking, a thread gets it when the
-last byte is there, and a closing connection is waited for in the loop, each under a deadline.
+every thread waits on one epoll for the next connection on which something has arrived, takes what is
+there without blocking, and serves the request once its last byte is in. Nothing is handed from thread
+to thread, which in one interpreter costs more than serving. The main thread accepts, and closes what has
+outlived its deadline.
 
 This overrides the connection handling of gunicorn 27's `ThreadWorker`; the dependency is pinned below 28.
 """
 
 import re
-import selectors
+import select
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, Final
 
 from gunicorn import http, sock
@@ -30,6 +30,7 @@ ACCEPT_PAUSE_SECONDS: Final = 0.00005  # for each connection that the worker has
 ACCEPT_PAUSES_MAX: Final = 20  # … up to a millisecond
 IO_SECONDS: Final = 5.0  # one write to, or late read from, a client
 LINGER_SECONDS: Final = 2.0  # for the client to read the answer before the socket goes (RFC 9112 9.6)
+SWEEP_SECONDS: Final = 0.25  # how late a deadline may be noticed
 _RECEIVE_OCTETS: Final = 64 * 1024
 _LENGTH: Final = re.compile(rb"^content-length:[ \t]*(\d{1,12})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _CHUNKED: Final = re.compile(rb"^transfer-encoding:[^\r\n]*chunked", re.IGNORECASE | re.MULTILINE)
@@ -64,6 +65,8 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn is untyped
         self.deadline = 0.0
         self.handshake_done = not cfg.is_ssl
         self.body_refused = False
+        self.is_closing = False
+        self.number: int = self.sock.fileno()
 
     def receive(self) -> bool:
         """Take what has arrived; true if that is a whole request. Never blocks.
@@ -95,6 +98,12 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn is untyped
         self.body_refused = expected > BODY_MAX_OCTETS
         return self.body_refused or body_octets >= expected
 
+    def discard(self) -> None:
+        """Throw away what a client still sends while its connection closes. Raises as `receive` does."""
+        while self.sock.recv(_RECEIVE_OCTETS):
+            pass
+        raise ConnectionResetError
+
     def load_parser(self) -> None:
         """Hand what has arrived to gunicorn's parser."""
         if self.parser is None:
@@ -105,87 +114,112 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn is untyped
 
 
 class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
-    """Serves whole requests in threads; everything slow is waited for in the loop."""
+    """Serves whole requests; everything slow is waited for by nobody in particular.
+
+    A connection is either in `_waiting`, armed in the epoll for one event, or owned by the thread that
+    took it out. `dict.pop` decides between a thread and the sweep: who gets the connection owns it.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._waiting: dict[Connection, None] = {}
-        self._next_sweep = 0.0
+        self._open: dict[Connection, None] = {}
+        self._waiting: dict[int, Connection] = {}
+        self._epoll = select.epoll()
+        self._is_serving = True
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """Begin to stop: the loop notices within a sweep."""
+        self.alive = False
+
+    def run(self) -> None:
+        """Accept and sweep until told to stop, then until what has begun is done."""
+        threads = [self.tpool.submit(self._serve) for _ in range(self.cfg.threads)]
+        for listener in self.sockets:
+            listener.setblocking(False)
+        while self.alive and self.is_parent_alive():
+            self.notify()
+            readable, _, _ = select.select(self.sockets, [], [], SWEEP_SECONDS)
+            for listener in readable:
+                self.accept(listener)
+            self._sweep(time.monotonic())
+        self._drain(time.monotonic() + self.cfg.graceful_timeout)
+        self._is_serving = False
+        _wait_for(threads)
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection into the loop.
+        """Take a new connection.
 
         All workers wait on one listening socket. The more a worker has, the longer it leaves a newcomer
         to the others; otherwise whoever wakes first takes all of a burst.
         """
-        time.sleep(min(len(self._waiting), ACCEPT_PAUSES_MAX) * ACCEPT_PAUSE_SECONDS)
+        time.sleep(min(len(self._open), ACCEPT_PAUSES_MAX) * ACCEPT_PAUSE_SECONDS)
         try:
             client, address = listener.accept()
         except OSError:
             return  # gone already, or taken by another worker
-        if len(self._waiting) >= CONNECTIONS_MAX:
-            self._drop(next(iter(self._waiting)))
+        if len(self._open) >= CONNECTIONS_MAX:
+            self._close_oldest()
         try:
             connection = Connection(self.cfg, client, address, listener.getsockname())
         except OSError:
             client.close()  # gone between accept and the start of TLS
             return
-        self.nr_conns += 1
-        self._wait(connection, self._advance, self.cfg.timeout_of_request)
-        self._advance(connection)
+        self._open[connection] = None
+        connection.deadline = time.monotonic() + self.cfg.timeout_of_request
+        self._waiting[connection.number] = connection
+        self._epoll.register(connection.number, select.EPOLLIN | select.EPOLLONESHOT)
 
-    def finish_request(self, connection: Connection, future: "Future[Any]") -> None:
-        """Take a connection back from its thread: for its next request, or to be closed."""
-        if future.cancelled() or future.exception() is not None:
-            self.nr_conns -= 1
-            connection.close()
-            return
-        connection.sock.setblocking(False)
-        if not future.result() or connection.body_refused:
-            self._linger(connection)
-            return
-        connection.received += connection.parser.unreader.take_buffered()
-        seconds = self.cfg.timeout_of_request if connection.received else self.cfg.keepalive
-        self._wait(connection, self._advance, seconds if self.alive else min(seconds, LINGER_SECONDS))
-        self._advance(connection)
+    def _serve(self) -> None:
+        """Be one of the threads that go on with whatever has something to go on with."""
+        while self._is_serving:
+            for number, _ in self._epoll.poll(SWEEP_SECONDS, 1):
+                connection = self._waiting.pop(number, None)
+                if connection is not None:
+                    self._go_on_safely(connection)
 
-    def murder_keepalived(self, force: bool = False) -> None:
-        """Close what has waited too long; or everything that waits."""
-        now = time.monotonic()
-        if not force and now < self._next_sweep:
-            return
-        self._next_sweep = now + 0.25
-        for connection in [found for found in self._waiting if force or found.deadline <= now]:
-            self._drop(connection)
-
-    def murder_pending(self) -> None:
-        """Nothing is kept elsewhere."""
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        """Stop waiting for requests that have not begun; those that have are served."""
-        for connection in self._waiting:
-            if not connection.received:
-                connection.deadline = min(connection.deadline, deadline)
-
-    def _advance(self, connection: Connection, _: Any = None) -> None:
-        """Go on with a handshake or request as far as what has arrived allows."""
+    def _go_on_safely(self, connection: Connection) -> None:
         try:
+            self._go_on(connection)
+        except Exception:  # the outermost shell of a thread, which must outlive any one connection
+            self.log.exception("a connection failed")
+            self._close(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        """Take a connection as far as what has arrived allows."""
+        try:
+            if connection.is_closing:
+                connection.discard()
             connection.receive()
         except ssl.SSLWantWriteError:
-            self._watch(connection, selectors.EVENT_WRITE, self._advance)
+            self._wait(connection, select.EPOLLOUT)
         except (ssl.SSLWantReadError, BlockingIOError):
-            self._watch(connection, selectors.EVENT_READ, self._advance)
             self._note_request_began(connection)
+            self._wait(connection, select.EPOLLIN)
         except ssl.SSLError as fault:
             metrics.HANDSHAKE_FAULTS.inc()
             self.log.info("TLS handshake failed with %s: %s", connection.client[0], fault.reason)
-            self._drop(connection)
+            self._close(connection)
         except (OSError, ValueError):
-            self._drop(connection)
+            self._close(connection)
         else:
-            self._forget(connection)
+            self._answer(connection)
+
+    def _answer(self, connection: Connection) -> None:
+        """Serve the request that is complete, and whatever came behind it on the same connection."""
+        while True:
             connection.load_parser()
-            self.enqueue_req(connection)
+            keeps = self.handle(connection) and not connection.body_refused
+            connection.sock.setblocking(False)
+            if not keeps:
+                self._linger(connection)
+                return
+            connection.received += connection.parser.unreader.take_buffered()
+            if not connection.received or not connection.is_complete():
+                break
+        seconds = self.cfg.timeout_of_request if connection.received else self.cfg.keepalive
+        connection.deadline = time.monotonic() + (seconds if self.alive else min(seconds, LINGER_SECONDS))
+        connection.data_ready = bool(connection.received)
+        self._wait(connection, select.EPOLLIN)
 
     def _note_request_began(self, connection: Connection) -> None:
         """From the first byte on a kept-alive connection, the deadline of a request counts."""
@@ -194,43 +228,59 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
             connection.deadline = time.monotonic() + self.cfg.timeout_of_request
 
     def _linger(self, connection: Connection) -> None:
-        """Close so that the client can still read its answer, without waiting here for it."""
+        """Close so that the client can still read its answer, with no thread waiting for it."""
         try:
             connection.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self.nr_conns -= 1
-            connection.close()
+            self._close(connection)
             return
-        self._wait(connection, self._discard, LINGER_SECONDS)
+        connection.is_closing = True
+        connection.deadline = time.monotonic() + LINGER_SECONDS
+        self._wait(connection, select.EPOLLIN)
 
-    def _discard(self, connection: Connection, _: Any = None) -> None:
+    def _wait(self, connection: Connection, event: int) -> None:
+        """Give a connection up until something happens on it. The caller owns it no longer."""
+        self._waiting[connection.number] = connection
         try:
-            if connection.sock.recv(_RECEIVE_OCTETS):
-                return
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return
+            self._epoll.modify(connection.number, event | select.EPOLLONESHOT)
         except (OSError, ValueError):
-            pass
-        self._drop(connection)
+            if self._waiting.pop(connection.number, None) is not None:
+                self._close(connection)
 
-    def _wait(self, connection: Connection, callback: Callable[..., None], seconds: float) -> None:
-        connection.deadline = time.monotonic() + seconds
-        connection.data_ready = False
-        self._waiting[connection] = None
-        self.poller.register(connection.sock, selectors.EVENT_READ, partial(callback, connection))
+    def _sweep(self, now: float) -> None:
+        """Close what has waited too long."""
+        for number, connection in list(self._waiting.items()):
+            if connection.deadline <= now and self._waiting.pop(number, None) is connection:
+                self._close(connection)
 
-    def _watch(self, connection: Connection, events: int, callback: Callable[..., None]) -> None:
-        if self.poller.get_key(connection.sock).events != events:
-            self.poller.modify(connection.sock, events, partial(callback, connection))
+    def _close_oldest(self) -> None:
+        number = next(iter(list(self._waiting)), None)
+        connection = self._waiting.pop(number, None) if number is not None else None
+        if connection is not None:
+            self._close(connection)
 
-    def _forget(self, connection: Connection) -> None:
-        del self._waiting[connection]
-        self.poller.unregister(connection.sock)
+    def _drain(self, deadline: float) -> None:
+        """Let what has begun come to its end: idle connections get a moment, requests the whole grace."""
+        for listener in self.sockets:
+            listener.close()
+        idle_deadline = time.monotonic() + LINGER_SECONDS
+        while self._open and time.monotonic() < deadline:
+            self.notify()
+            for connection in list(self._waiting.values()):
+                if not connection.received:
+                    connection.deadline = min(connection.deadline, idle_deadline)
+            self._sweep(time.monotonic())
+            time.sleep(0.02)
 
-    def _drop(self, connection: Connection) -> None:
-        self._forget(connection)
-        self.nr_conns -= 1
+    def _close(self, connection: Connection) -> None:
+        self._open.pop(connection, None)
         connection.close()
+
+
+def _wait_for(threads: list["Future[None]"]) -> None:
+    """Wait a moment for the serving threads; what a lost one said is not lost."""
+    for thread in threads:
+        thread.result(timeout=IO_SECONDS)
 
 
 def _chunks_end(received: bytearray, start: int) -> bool:
