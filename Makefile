@@ -14,7 +14,7 @@ run: $(VENV)/.installed ## Serve https://127.0.0.1:8443 with a throw-away CA in 
 	$(BIN)/kubemint dev $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run all tests; those that need a part this machine lacks say so and skip
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from kubemint.client.files import read_text
 from kubemint.documents import parse_json, parse_yaml
 from kubemint.errors import ConfigurationError, InvalidDocument, Reason, ServiceRefused, ServiceUnavailable
 
@@ -75,7 +76,7 @@ class ServiceConnection:
         self._pause = pause
         self._headers = {"Accept": "application/json", "User-Agent": "kubemint"}
         if address.token_file is not None:
-            self._headers["Authorization"] = f"Bearer {_read_token(address.token_file)}"
+            self._headers["Authorization"] = f"Bearer {read_text(address.token_file).strip()}"
 
     def get(self, path: str) -> dict[str, Any]:
         """GET a JSON document.
@@ -168,13 +169,6 @@ def _local_settings() -> dict[str, Any]:
         name: CLIENT_FILE.parent / value if name in {"ca", "tokenFile"} else value
         for name, value in settings.items()
     }
-
-
-def _read_token(file: Path) -> str:
-    try:
-        return file.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ConfigurationError(str(file), [f"no token can be read from it: {fault}"]) from None
 
 
 def _path(text: str | None) -> Path | None:

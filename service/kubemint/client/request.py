@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from kubemint.client.connection import ServiceConnection, find_service
-from kubemint.client.kubeconfig import KubeconfigCluster, kubeconfig, refuse_to_overwrite, write_file
+from kubemint.client.files import KubeconfigCluster, kubeconfig, read_text, refuse_to_overwrite, write_file
 from kubemint.client.options import DurationType, service_options
 from kubemint.errors import ConfigurationError, ServiceRefused
 from kubemint.x509.generate import GENERATED_KEY_TYPES, GeneratedKey, generate_key
@@ -116,7 +116,7 @@ def _cluster(connection: ServiceConnection, given: ClusterOptions) -> Kubeconfig
     if server is None:
         raise ConfigurationError("cluster", ["the service does not know the API server; give --cluster-server"])
     if given.ca_file is not None:
-        authority = given.ca_file.read_text("ascii")
+        authority = read_text(given.ca_file)
     else:
         authority = known.get("certificateAuthority") or connection.get("/v1/ca")["trustBundle"]
     name = given.name or known.get("name") or "kubernetes"
@@ -166,5 +166,5 @@ def _report(answer: dict[str, Any], outputs: Outputs, form: str) -> str:
         f"Wrote {' and '.join(files)}.",
     ]
     if outputs.kubeconfig_file is not None:
-        lines.append(f"Try: kubectl --kubeconfig {outputs.kubeconfig_file} auth whoami")
+        lines.append(f"Try: kubectl --kubeconfig {outputs.kubeconfig_file} auth can-i --list")
     return "\n".join(lines)

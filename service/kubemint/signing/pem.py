@@ -1,5 +1,6 @@
 """Keys and certificates in PEM files: PKCS#8, encrypted too, and the older forms that kubeadm writes."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.utils import CryptographyDeprecationWarning
 
 from kubemint.errors import ConfigurationError
 
@@ -47,7 +49,10 @@ def load_certificates(file: Path) -> Sequence[x509.Certificate]:
     """
     pem = read_file(file)
     try:
-        return x509.load_pem_x509_certificates(pem)
+        with warnings.catch_warnings():
+            # kubeadm gave its CAs the serial number 0 until 1.26 (kubernetes#117791): legal then, in use now.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise ConfigurationError(str(file), ["there is no certificate in PEM that can be read"]) from None
 

@@ -7,6 +7,7 @@ one RDN each, groups first and then the user, as UTF8String (RFC 5280 4.1.2.4).
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -68,16 +69,24 @@ def _builder(terms: CertificateTerms, issuer: Issuer, serial_number: int) -> x50
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in terms.groups]
     subject.append(x509.NameAttribute(NameOID.COMMON_NAME, terms.user))
     return (
-        x509.CertificateBuilder()
+        _frame(issuer)
         .serial_number(serial_number)
-        .issuer_name(issuer.certificate.subject)
         .subject_name(x509.Name(subject))
         .public_key(terms.public_key)
         .not_valid_before(terms.not_before)
         .not_valid_after(terms.not_after)
-        .add_extension(profile.BASIC_CONSTRAINTS, critical=True)
         .add_extension(profile.key_usage(terms.public_key), critical=True)
-        .add_extension(profile.EXTENDED_KEY_USAGE, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(terms.public_key), critical=False)
+    )
+
+
+@lru_cache(maxsize=8)
+def _frame(issuer: Issuer) -> x509.CertificateBuilder:
+    """Give what all certificates of an issuer have in common."""
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .add_extension(profile.BASIC_CONSTRAINTS, critical=True)
+        .add_extension(profile.EXTENDED_KEY_USAGE, critical=False)
         .add_extension(issuer.authority_key_identifier, critical=False)
     )

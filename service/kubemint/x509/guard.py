@@ -2,29 +2,62 @@
 
 What was composed is not what was signed until this has looked (promise P3); and whatever policy,
 profile or door was used, nothing that says `system:masters` passes (promise P2). The guard shares
-no code with `certificate.py` on purpose.
+no code with `certificate.py` on purpose: it reads the DER itself, down to the octets of each extension.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kubemint.errors import SigningFailed
 from kubemint.x509.certificate import SignedCertificate
 from kubemint.x509.issuer import Issuer
+from kubemint.x509.names import AttributeTypeAndValue
 from kubemint.x509.profile import CertificateTerms
 
 FORBIDDEN_GROUPS: Final = frozenset({"system:masters"})  # passes RBAC and every webhook: cannot be taken back
-_EXTENSIONS: Final = {  # OID and criticality of everything that may be in there (RFC 5280 4.2.1)
-    "2.5.29.19": True,
-    "2.5.29.15": True,
-    "2.5.29.37": False,
-    "2.5.29.14": False,
-    "2.5.29.35": False,
+
+_VERSION_3: Final = 2  # RFC 5280 4.1.2.1
+_UTF8_STRING: Final = b"\x0c"
+_KEY_USAGE: Final = bytes.fromhex("03020780")  # BIT STRING: digitalSignature
+_KEY_USAGE_RSA: Final = bytes.fromhex("030205a0")  # … and keyEncipherment
+_EXACT: Final = {  # RFC 5280 4.2.1: OID → critical, octets of the value
+    "2.5.29.19": (True, bytes.fromhex("3000")),  # basicConstraints: CA:FALSE
+    "2.5.29.37": (False, bytes.fromhex("300a06082b06010505070302")),  # extendedKeyUsage: clientAuth alone
 }
+_KEY_USAGE_OID: Final = "2.5.29.15"
+_IDENTIFIERS: Final = ("2.5.29.14", "2.5.29.35")  # subjectKeyIdentifier, authorityKeyIdentifier
+
+
+@asn1.sequence
+class _Validity:
+    not_before: asn1.UTCTime | asn1.GeneralizedTime
+    not_after: asn1.UTCTime | asn1.GeneralizedTime
+
+
+@asn1.sequence
+class _Extension:
+    oid: x509.ObjectIdentifier
+    critical: Annotated[bool, asn1.Default(False)]
+    value: bytes
+
+
+@asn1.sequence
+class _TbsCertificate:
+    """RFC 5280 4.1. Unique identifiers have no place here, so a certificate with them does not decode."""
+
+    version: Annotated[int, asn1.Explicit(0)]
+    serial_number: int
+    signature: asn1.TLV
+    issuer: asn1.TLV
+    validity: _Validity
+    subject: list[asn1.SetOf[AttributeTypeAndValue]]
+    public_key: asn1.TLV
+    extensions: Annotated[list[_Extension], asn1.Explicit(3)]
 
 
 def guard(certificate: SignedCertificate, terms: CertificateTerms, issuer: Issuer) -> None:
@@ -35,8 +68,9 @@ def guard(certificate: SignedCertificate, terms: CertificateTerms, issuer: Issue
     """
     try:
         parsed = x509.load_der_x509_certificate(certificate.der)
-        faults = list(_faults(parsed, certificate, terms, issuer))
+        tbs = asn1.decode_der(_TbsCertificate, parsed.tbs_certificate_bytes)
         parsed.verify_directly_issued_by(issuer.certificate)
+        faults = list(_faults(tbs, certificate, terms, issuer))
     except (ValueError, TypeError, InvalidSignature) as fault:
         raise SigningFailed("the signed bytes are not a certificate of this issuer") from fault
     if faults:
@@ -44,9 +78,9 @@ def guard(certificate: SignedCertificate, terms: CertificateTerms, issuer: Issue
 
 
 def _faults(
-    parsed: x509.Certificate, certificate: SignedCertificate, terms: CertificateTerms, issuer: Issuer
+    tbs: _TbsCertificate, certificate: SignedCertificate, terms: CertificateTerms, issuer: Issuer
 ) -> Iterator[str]:
-    user, groups, others = _identity(parsed)
+    user, groups, others = _identity(tbs)
     if user != terms.user:
         yield "user"
     if groups != terms.groups:
@@ -55,44 +89,54 @@ def _faults(
         yield "subject"
     if not FORBIDDEN_GROUPS.isdisjoint(groups):
         yield "forbidden group"
-    if _spki(parsed) != terms.spki_der:
+    if not _is_key(tbs, terms.spki_der):
         yield "public key"
-    if _spki(parsed) == issuer.limits.spki_der:
+    if _is_key(tbs, issuer.limits.spki_der):
         yield "issuer's own key"
-    if (parsed.not_valid_before_utc, parsed.not_valid_after_utc) != (terms.not_before, terms.not_after):
+    validity = (tbs.validity.not_before.as_datetime(), tbs.validity.not_after.as_datetime())
+    if validity != (terms.not_before, terms.not_after):
         yield "validity"
-    if parsed.serial_number != int(certificate.serial_number, 16) or parsed.serial_number <= 0:
+    if tbs.serial_number != int(certificate.serial_number, 16) or tbs.serial_number <= 0:
         yield "serial number"
-    yield from _profile_faults(parsed)
+    yield from _profile_faults(tbs, terms)
 
 
-def _identity(parsed: x509.Certificate) -> tuple[str, tuple[str, ...], int]:
+def _identity(tbs: _TbsCertificate) -> tuple[str, tuple[str, ...], int]:
     """Read user and groups as Go does: the last CN, every O; and count what is neither."""
     user, groups, others = "", [], 0
-    for attribute in parsed.subject:
-        match attribute.oid.dotted_string:
-            case "2.5.4.3":  # commonName
-                others += bool(user)
-                user = str(attribute.value)
-            case "2.5.4.10":  # organizationName
-                groups.append(str(attribute.value))
-            case _:
-                others += 1
+    for rdn in tbs.subject:
+        for attribute in rdn.as_list():
+            name = bytes(attribute.value.data).decode("utf-8")
+            others += attribute.value.tag_bytes != _UTF8_STRING
+            match attribute.type.dotted_string:
+                case "2.5.4.3":  # commonName
+                    others += bool(user)
+                    user = name
+                case "2.5.4.10":  # organizationName
+                    groups.append(name)
+                case _:
+                    others += 1
     return user, tuple(groups), others
 
 
-def _profile_faults(parsed: x509.Certificate) -> Iterator[str]:
-    if parsed.version is not x509.Version.v3:
+def _is_key(tbs: _TbsCertificate, spki_der: bytes) -> bool:
+    """Compare a certificate's key with a SubjectPublicKeyInfo: the same content behind tag and length."""
+    content = bytes(tbs.public_key.data)
+    header = len(spki_der) - len(content)
+    return spki_der.endswith(content) and 2 <= header <= 5  # one octet of tag, one to four of length
+
+
+def _profile_faults(tbs: _TbsCertificate, terms: CertificateTerms) -> Iterator[str]:
+    if tbs.version != _VERSION_3:
         yield "version"
-    extensions = {extension.oid.dotted_string: extension for extension in parsed.extensions}
-    if {oid: extension.critical for oid, extension in extensions.items()} != _EXTENSIONS:
+    found = {extension.oid.dotted_string: (extension.critical, extension.value) for extension in tbs.extensions}
+    usage = _KEY_USAGE_RSA if isinstance(terms.public_key, rsa.RSAPublicKey) else _KEY_USAGE
+    expected = {**_EXACT, _KEY_USAGE_OID: (True, usage)}
+    for oid, value in expected.items():
+        if found.pop(oid, None) != value:
+            yield f"extension {oid}"
+    for oid in _IDENTIFIERS:
+        if found.pop(oid, (True, b""))[0]:
+            yield f"extension {oid}"
+    if found or len(tbs.extensions) != len(expected) + len(_IDENTIFIERS):
         yield "extensions"
-        return
-    if extensions["2.5.29.19"].value.ca:
-        yield "CA:TRUE"
-    if [usage.dotted_string for usage in extensions["2.5.29.37"].value] != ["1.3.6.1.5.5.7.3.2"]:
-        yield "extended key usage"  # clientAuth alone, RFC 5280 4.2.1.12
-
-
-def _spki(parsed: x509.Certificate) -> bytes:
-    return parsed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

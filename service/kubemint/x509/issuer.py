@@ -40,7 +40,7 @@ class IssuerLimits:
     spki_der: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Issuer:
     """A CA that signs.
 

@@ -1,4 +1,4 @@
-"""A kubeconfig with the key and the certificate in it, and files that appear whole or not at all."""
+"""The files of a client: a kubeconfig with everything in it, and writing that leaves whole files or none."""
 
 import base64
 import json
@@ -57,6 +57,18 @@ def refuse_to_overwrite(files: tuple[Path, ...]) -> None:
     """
     if there := [str(file) for file in files if file.exists()]:
         raise ConfigurationError(", ".join(there), ["is there already; --overwrite replaces it"])
+
+
+def read_text(file: Path) -> str:
+    """Read a file in ASCII, as PEM and tokens are.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is something else.
+    """
+    try:
+        return file.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigurationError(str(file), [f"cannot be read: {fault}"]) from None
 
 
 def write_file(file: Path, text: str, mode: int) -> None:
