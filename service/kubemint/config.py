@@ -176,7 +176,7 @@ class _AuthenticationSchema(StrictSchema):
 
 class _LedgerSchema(StrictSchema):
     url = Text(required=True)
-    lock_wait = Duration(data_key="lockWait", load_default=timedelta(seconds=5))
+    lock_wait = Duration(data_key="lockWait", load_default=timedelta(seconds=2))
 
 
 class _ClusterSchema(StrictSchema):

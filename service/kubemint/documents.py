@@ -34,7 +34,7 @@ def parse_json(text: bytes) -> Any:
         InvalidDocument: it is not JSON, or an object names a member twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as fault:
         raise InvalidDocument(f"not JSON: {_first_line(fault)}") from None
 

@@ -27,7 +27,15 @@ class Text(fields.String):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.validators.insert(0, validate.Length(min=1, error="Must not be empty."))
+        self.validators[:0] = [validate.Length(min=1, error="Must not be empty."), _check_unicode]
+
+
+def _check_unicode(text: str) -> None:
+    """JSON can write half of a surrogate pair, which no UTF-8 can."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValidationError("Must be Unicode text.") from None
 
 
 class Duration(fields.Field[timedelta]):

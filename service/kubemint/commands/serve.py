@@ -31,13 +31,14 @@ def run(settings: config.Config) -> None:
     _check_in_a_child(settings)
     from kubemint.web.metrics_directory import share_metrics  # noqa: PLC0415 - before prometheus_client is imported
 
-    directory = share_metrics()
+    directory, process = share_metrics(), os.getpid()
     try:
         from kubemint.web.gunicorn import Server  # noqa: PLC0415 - after the directory is made
 
         Server(settings).run()
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        if os.getpid() == process:  # a forked worker leaves by this way too, and the others still count there
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _check_in_a_child(settings: config.Config) -> None:

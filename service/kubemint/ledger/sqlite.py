@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 
 from kubemint.errors import LedgerUnavailable
 
-LOCK_WAIT: Final = timedelta(seconds=5)  # then the client gets 503 and may try again
+LOCK_WAIT: Final = timedelta(seconds=2)  # then the client gets 503 and may try again
 _LOCK_STEP_SECONDS: Final = 0.0005
 
 

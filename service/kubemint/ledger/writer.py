@@ -106,6 +106,8 @@ class LedgerWriter:
                 waiting.entry = entry
         except LedgerUnavailable as fault:
             # The commit may have taken effect all the same; the clients retry and nothing unlogged exists.
+            # Whoever came while this one tried has waited too, and would only try the same again.
+            batch += [self._queue.popleft() for _ in range(len(self._queue))]
             for waiting in batch:
                 waiting.fault = fault
         finally:

@@ -1,15 +1,12 @@
 """The Flask application: routes, limits and error handlers around a `Service`."""
 
-from typing import Final
-
 from flask import Flask
 
 from kubemint.web import certificates, decisions, documentation, health, information
+from kubemint.web.arrival import BODY_MAX_OCTETS
 from kubemint.web.problems import register_problem_handlers
 from kubemint.web.request_context import register_request_context
 from kubemint.wiring import Service
-
-BODY_MAX_OCTETS: Final = 64 * 1024  # a CSR has at most 16 KiB, and base64 of base64 makes that 29
 
 
 def create_app(service: Service) -> Flask:
@@ -17,6 +14,7 @@ def create_app(service: Service) -> Flask:
     app = Flask("kubemint", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_OCTETS
     app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
     register_request_context(app, service)
     register_problem_handlers(app)
     for module in (certificates, decisions, information, health, documentation):

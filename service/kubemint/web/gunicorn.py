@@ -5,10 +5,9 @@ worker, after the fork.
 """
 
 import gc
+import logging
 import os
 import ssl
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -19,8 +18,9 @@ from kubemint.config import Config, Tls
 from kubemint.errors import ConfigurationError
 from kubemint.web.app import create_app
 from kubemint.web.logs import GunicornLogger, configure_logging
-from kubemint.web.worker import CONNECTIONS_MAX, BoundedTlsSocket
 from kubemint.wiring import open_service
+
+_log = logging.getLogger(__name__)
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
@@ -52,7 +52,6 @@ def _settings(config: Config) -> dict[str, Any]:
         "workers": server.workers,
         "threads": server.threads,
         "worker_class": "kubemint.web.worker.BufferingWorker",
-        "worker_connections": CONNECTIONS_MAX + 100,  # the worker makes room before this is reached
         "preload_app": False,
         "timeout": 30,
         "graceful_timeout": int(server.shutdown_grace.total_seconds()),
@@ -68,7 +67,7 @@ def _settings(config: Config) -> dict[str, Any]:
         settings |= {
             "certfile": str(server.tls.certificate_file),
             "keyfile": str(server.tls.key_file),
-            "ssl_context": _tls_contexts(server.tls, config),
+            "ssl_context": TlsContexts(server.tls, config),
             "do_handshake_on_connect": False,
         }
     return settings
@@ -78,17 +77,31 @@ def _forget_gauges(_: Any, worker: Any) -> None:
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
 
 
-def _tls_contexts(tls: Tls, config: Config) -> Callable[[Any, Any], ssl.SSLContext]:
-    """Give the hook that gunicorn calls for each connection; a changed certificate file makes a new context."""
+class TlsContexts:
+    """gunicorn's hook for a connection's TLS context; files that change make a new one.
 
-    @lru_cache(maxsize=2)
-    def context_of(*_modified: int) -> ssl.SSLContext:
-        return tls_context(tls, config)
+    Certificate and key are two files and are replaced one after the other. While they do not fit, the
+    last good pair serves.
+    """
 
-    def hook(_settings: Any, _default: Any) -> ssl.SSLContext:
-        return context_of(tls.certificate_file.stat().st_mtime_ns, tls.key_file.stat().st_mtime_ns)
+    def __init__(self, tls: Tls, config: Config) -> None:
+        self._tls = tls
+        self._config = config
+        self._modified: tuple[int, int] | None = None
+        self._context: ssl.SSLContext | None = None
 
-    return hook
+    def __call__(self, _settings: Any, _default: Any) -> ssl.SSLContext:
+        """Give the context for a new connection."""
+        try:
+            modified = self._tls.certificate_file.stat().st_mtime_ns, self._tls.key_file.stat().st_mtime_ns
+            if modified != self._modified:
+                self._modified = modified
+                self._context = tls_context(self._tls, self._config)
+        except (OSError, ConfigurationError) as fault:
+            _log.error("TLS files not loaded, the last good ones stay", extra={"problem": str(fault)})
+        if self._context is None:
+            raise OSError("no TLS certificate could be loaded yet")
+        return self._context
 
 
 def tls_context(tls: Tls, config: Config) -> ssl.SSLContext:
@@ -99,7 +112,6 @@ def tls_context(tls: Tls, config: Config) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = BoundedTlsSocket
     context.set_alpn_protocols(["http/1.1"])
     context.verify_mode = ssl.CERT_NONE
     try:

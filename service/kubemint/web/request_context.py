@@ -3,9 +3,8 @@
 import logging
 import re
 import secrets
-import ssl
 import time
-from typing import Any, Final
+from typing import Final
 
 from flask import Flask, Response, current_app, g, request
 
@@ -14,6 +13,7 @@ from kubemint.audit import REQUEST_ID
 from kubemint.authentication import Evidence, authenticate
 from kubemint.errors import NotAuthenticated
 from kubemint.requester import Requester
+from kubemint.web.connection import Outbox
 from kubemint.wiring import Service
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
@@ -57,9 +57,9 @@ def current_requester() -> Requester:
 
 
 def _client_certificate() -> bytes | None:
-    """Give the certificate that TLS verified. It is read from the socket: no header can claim to be one."""
-    connection: Any = request.environ.get("gunicorn.socket")
-    return connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
+    """Give the certificate that TLS verified. It is read from the connection: no header can claim to be one."""
+    connection = request.environ.get("gunicorn.socket")
+    return connection.client_certificate() if isinstance(connection, Outbox) else None
 
 
 def _begin() -> None:

@@ -22,7 +22,7 @@ class Digits(fields.Field[int]):
     """A whole number in a query string: ASCII digits and nothing else."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
-        if not _DIGITS.fullmatch(value):
+        if not isinstance(value, str) or not _DIGITS.fullmatch(value):
             raise ValidationError("Must be a whole number in digits.")
         return int(value)
 
