@@ -5,8 +5,7 @@ from importlib.resources import files
 from typing import Final
 
 from flask import Blueprint, Response
-
-from kubemint.errors import NotFound
+from werkzeug.exceptions import NotFound
 
 blueprint: Final = Blueprint("documentation", __name__)
 
@@ -14,7 +13,7 @@ blueprint: Final = Blueprint("documentation", __name__)
 _ASSETS: Final = {
     file.name: file.read_bytes()
     for file in (files("kubemint.web") / "static").iterdir()
-    if file.name.endswith((".html", ".js", ".css"))
+    if file.name.endswith((".html", ".js", ".css", ".md"))
 }
 _CONTRACT: Final = (files("kubemint.web") / "openapi.yaml").read_bytes()
 _POLICY: Final = (
@@ -43,7 +42,7 @@ def asset(name: str) -> Response:
 
 def _asset(name: str) -> Response:
     if name not in _ASSETS:
-        raise NotFound("There is no such part of the documentation.")
+        raise NotFound
     media_type = mimetypes.guess_type(name)[0]
     response = Response(_ASSETS[name], mimetype=media_type)
     response.headers["Content-Security-Policy"] = _POLICY

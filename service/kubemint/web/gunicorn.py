@@ -39,6 +39,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
     def load(self) -> Any:
         """Open the service; called in each worker."""
         configure_logging()
+        if self.cfg.is_ssl:
+            self.cfg.ssl_context(self.cfg, None)  # now, so that a later mistake in the files finds a good pair
         app = create_app(open_service(self._config))
         gc.collect()
         gc.freeze()  # what is loaded now stays for good: the collector need not walk it while someone waits

@@ -1,0 +1,68 @@
+"""What schemathesis cannot know: how CSRs are made, and which query belongs to which body.
+
+Loaded by schemathesis, by the name that schemathesis.toml gives it.
+"""
+
+import base64
+from urllib.parse import urlencode
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+from contract.csrs import csr_der, csr_pem
+
+NAMES = (("jane", "developers"), ("joe",), ("ci", "viewers", "team-a"), ("eve", "system:masters"), ("x", "admins"))
+QUERY_OF_OBJECT = {"profile"}
+QUERY_MAX_LENGTH = 3_900  # the request line has at most 4,094 octets
+
+pem = st.sampled_from([csr_pem(*names) for names in NAMES])
+der = st.sampled_from([csr_der(*names) for names in NAMES])
+
+schemathesis.openapi.format("pkcs10-pem", pem)
+schemathesis.openapi.format("pkcs10-pem-base64", pem.map(lambda text: base64.b64encode(text.encode()).decode()))
+schemathesis.openapi.media_type("application/pkcs10", der)
+
+
+@schemathesis.serializer("application/x-pem-file", "application/pkcs10")
+def as_octets(_context, body):
+    """Send text and octets as they are."""
+    return body if isinstance(body, bytes) else str(body).encode()
+
+
+@schemathesis.deserializer("application/pem-certificate-chain")
+def from_pem(_context, response):
+    """Take PEM as text."""
+    return response.text
+
+
+@schemathesis.hook
+def filter_case(_context, case):
+    """Leave out what the HTTP server turns down before the service sees it (info.description, "Below HTTP")."""
+    return len(urlencode(case.query or {}, doseq=True)) < QUERY_MAX_LENGTH
+
+
+@schemathesis.hook
+def map_case(_context, case):
+    """Keep to the texts of the contract where a request is to be a valid one and its schemas cannot say how.
+
+    A parameter goes with some bodies only; a whole number has no fraction, where JSON Schema takes 600.0 for 600.
+    """
+    if case.meta.generation.mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+        kept = QUERY_OF_OBJECT if "kind" in case.body else set()
+        case.query = {name: value for name, value in (case.query or {}).items() if name in kept}
+        case.body = _without_fractions(case.body)
+    return case
+
+
+@schemathesis.hook
+def before_add_examples(context, examples):
+    """Do the same for requests made of the contract's examples, each parameter with each body."""
+    for case in examples:
+        map_case(context, case)
+
+
+def _without_fractions(body):
+    if isinstance(body, dict):
+        return {name: _without_fractions(value) for name, value in body.items()}
+    return int(body) if isinstance(body, float) and body.is_integer() else body

@@ -1,0 +1,116 @@
+"""What the service reads and what the contract describes have the same members, bounds and defaults."""
+
+from typing import Any
+
+import pytest
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow import Schema
+
+from contract.contract_file import operation, schema
+from kubemint.kubernetes import signing_request
+from kubemint.web import schemas, submissions
+from kubemint.web.app import BODY_MAX_OCTETS
+from kubemint.x509.request import CSR_MAX_OCTETS
+
+COMPARED = ("type", "minimum", "maximum", "minLength", "maxLength", "minItems", "enum", "default", "required")
+SUBMITTING = ("/v1/certificates", "/v1/decisions")
+
+
+def shape_of(read_by: type[Schema]) -> dict[str, Any]:
+    """Describe a marshmallow schema as JSON Schema does."""
+    converter = OpenAPIConverter("3.1.0", schema_name_resolver=lambda _: None, spec=None)
+    converter.map_to_openapi_type(schemas.Digits, "integer", None)
+    converter.map_to_openapi_type(signing_request._Base64, "string", "byte")
+    return normal(converter.schema2jsonschema(read_by()))
+
+
+def normal(shape: dict[str, Any]) -> dict[str, Any]:
+    """Reduce a JSON Schema to what both sides can say, in one way of saying it."""
+    result = {key: shape[key] for key in COMPARED if key in shape}
+    if "const" in shape:
+        result["enum"] = [shape["const"]]
+    if "enum" in result:
+        result = {"enum": sorted(result["enum"])}
+    if "required" in result:
+        result["required"] = sorted(result["required"])
+    if isinstance(shape.get("properties"), dict):
+        result["properties"] = {name: normal(inner) for name, inner in shape["properties"].items()}
+        result["closed"] = shape.get("additionalProperties") is False
+    return result
+
+
+def query_shape(method: str, path: str) -> dict[str, Any]:
+    """Describe the query parameters of an operation as one object."""
+    parameters = operation(method, path).parameters("query")
+    properties = {name: parameter["schema"] for name, parameter in parameters.items()}
+    return normal({"type": "object", "properties": properties, "additionalProperties": False})
+
+
+def test_the_own_json_shape() -> None:
+    """A JSON request must have the members and bounds that the contract gives it."""
+    assert shape_of(schemas.CertificateRequestSchema) == normal(schema("CertificateRequest"))
+
+
+def test_the_kubernetes_shape() -> None:
+    """A CertificateSigningRequest must have the members and bounds that the contract gives it."""
+    described = normal(schema("CertificateSigningRequest"))
+    read = shape_of(signing_request._SigningRequestSchema)
+    read["properties"]["metadata"] = described["properties"]["metadata"]  # anything, on both sides
+    del read["properties"]["metadata"], described["properties"]["metadata"]
+
+    assert read == described
+
+
+def test_the_usages_of_the_kubernetes_shape() -> None:
+    """The usages that are read must be those of the contract, `client auth` among them, and none twice."""
+    usages = schema("CertificateSigningRequest")["properties"]["spec"]["properties"]["usages"]
+
+    assert tuple(usages["items"]["enum"]) == signing_request._USAGES
+    assert (usages["uniqueItems"], usages["contains"]) == (True, {"const": "client auth"})
+
+
+@pytest.mark.parametrize("path", SUBMITTING)
+def test_the_query_beside_a_csr(path: str) -> None:
+    """The query beside a PEM or DER body must have the parameters and bounds that the contract gives it."""
+    assert shape_of(schemas.CertificateQuerySchema) == query_shape("POST", path)
+
+
+def test_the_query_beside_a_kubernetes_object() -> None:
+    """The query beside a CertificateSigningRequest must be a part of the one beside a CSR."""
+    read = shape_of(schemas.ProfileQuerySchema)["properties"].items()
+
+    assert read <= query_shape("POST", "/v1/certificates")["properties"].items()
+
+
+def test_the_query_of_the_list() -> None:
+    """The filters of the list must have the names, bounds and defaults that the contract gives them."""
+    read, described = shape_of(schemas.CertificateListSchema), query_shape("GET", "/v1/certificates")
+    # A cursor is digits to the service and opaque to a client.
+    assert (read["properties"].pop("cursor"), described["properties"].pop("cursor")) == (
+        {"type": "integer"},
+        {"type": "string"},
+    )
+
+    assert read == described
+
+
+def test_the_times_of_the_list_are_date_times() -> None:
+    """The bounds in time must be described as RFC 3339."""
+    parameters = operation("GET", "/v1/certificates").parameters("query")
+
+    assert {parameters[name]["schema"]["format"] for name in ("since", "until")} == {"date-time"}
+
+
+@pytest.mark.parametrize("path", SUBMITTING)
+def test_the_media_types(path: str) -> None:
+    """The bodies that are read must be those that the contract lists."""
+    assert set(submissions._READERS) == set(operation("POST", path).document["requestBody"]["content"])
+
+
+@pytest.mark.parametrize(("octets", "text"), [(BODY_MAX_OCTETS, "64 KiB"), (CSR_MAX_OCTETS, "16 KiB")])
+def test_the_sizes(octets: int, text: str) -> None:
+    """The sizes that the contract names must be those that count."""
+    from contract.contract_file import CONTRACT_FILE
+
+    assert f"{octets // 1024} KiB" == text
+    assert text in CONTRACT_FILE.read_text()
