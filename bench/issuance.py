@@ -146,17 +146,11 @@ def _number(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.issuance", description=__doc__)
-    parser.add_argument(
-        "--rounds", type=_number, default=5, help="rounds of each side, in turn (%(default)s)"
-    )
+    parser.add_argument("--rounds", type=_number, default=5, help="rounds of each side, in turn (%(default)s)")
     parser.add_argument("--seconds", type=_number, default=10, help="length of a round (%(default)s)")
-    parser.add_argument(
-        "--warm-up", type=_number, default=3, help="seconds before the first round (%(default)s)"
-    )
+    parser.add_argument("--warm-up", type=_number, default=3, help="seconds before the first round (%(default)s)")
     parser.add_argument("--connections", type=_number, default=16, help="connections kept open (%(default)s)")
-    parser.add_argument(
-        "--workers", type=_numbers, default=[2], help="kubemint's processes; 1,2 tries both (2)"
-    )
+    parser.add_argument("--workers", type=_numbers, default=[2], help="kubemint's processes; 1,2 tries both (2)")
     parser.add_argument(
         "--threads", type=_numbers, help="kubemint's threads a worker; 1,2,4 tries all (its default)"
     )

@@ -49,9 +49,7 @@ class Kubemint:
 
     def check_certificate(self) -> None:
         """Ask for one certificate and raise BenchError unless it is the one that both sides are to give."""
-        answer = json.loads(
-            ask("POST", self.request.url, headers=self.request.headers, body=self.request.body)
-        )
+        answer = json.loads(ask("POST", self.request.url, headers=self.request.headers, body=self.request.body))
         certificate.check(answer["certificate"], self.ca.read_text(), self.csr)
 
     def newly_recorded(self) -> dict[str, int]:

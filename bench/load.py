@@ -50,9 +50,7 @@ def require_wrk() -> str:
     """Return the path of wrk, or raise ToolMissingError."""
     found = shutil.which("wrk")
     if found is None:
-        raise ToolMissingError(
-            "wrk is not installed: apt-get install wrk (Debian, Ubuntu) or brew install wrk"
-        )
+        raise ToolMissingError("wrk is not installed: apt-get install wrk (Debian, Ubuntu) or brew install wrk")
     return found
 
 
@@ -85,9 +83,7 @@ def _parse(output: str) -> Round:
     seen = json.loads(output.splitlines()[-1])
     failures = {kind: count for kind, count in seen["errors"].items() if count}
     if failures or not seen["requests"]:
-        raise BenchError(
-            f"not every request got its certificate: {seen['requests']} answers, errors {failures}"
-        )
+        raise BenchError(f"not every request got its certificate: {seen['requests']} answers, errors {failures}")
     latency_ms = {name: value / 1000 for name, value in seen["latency"].items()}
     return Round(
         answers=seen["requests"],

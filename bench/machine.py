@@ -21,6 +21,7 @@ def describe(directory: Path) -> dict[str, str]:
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()}",
         "disk": f"{_file_system(directory)}, fdatasync {_sync_ms(directory):.2f} ms",
+        "load": f"{os.getloadavg()[0]:.2f}",  # near 0 before a run, or others take part in it
         "Python": platform.python_version(),
         "wrk": _wrk_version(),
     }

@@ -59,9 +59,7 @@ class OpenBao:
 
     def check_certificate(self) -> None:
         """Ask for one certificate and raise BenchError unless it is the one that both sides are to give."""
-        answer = json.loads(
-            ask("POST", self.request.url, headers=self.request.headers, body=self.request.body)
-        )
+        answer = json.loads(ask("POST", self.request.url, headers=self.request.headers, body=self.request.body))
         certificate.check(answer["data"]["certificate"], answer["data"]["issuing_ca"], self.csr)
 
     def newly_recorded(self) -> dict[str, int]:
@@ -85,9 +83,7 @@ def serve(directory: Path, csr: str) -> Iterator[OpenBao]:
     directory.mkdir()
     configuration, output, audit = directory / "bao.json", directory / "bao.log", directory / "audit.log"
     configuration.write_text(json.dumps(_configuration(directory, url, audit)))
-    with running(
-        [_binary(), "server", f"-config={configuration}"], directory=directory, output=output
-    ) as process:
+    with running([_binary(), "server", f"-config={configuration}"], directory=directory, output=output) as process:
         await_ready(process, lambda: answers("GET", f"{url}/v1/sys/seal-status"), output=output)
         root = _unseal(url)
         await_ready(process, lambda: answers("GET", f"{url}/v1/sys/health"), output=output)

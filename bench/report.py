@@ -54,9 +54,7 @@ def _line(result: Result, width: int, reference: Result | None) -> str:
     rates = " ".join(f"{one.per_second:.0f}" for one in result.rounds)
     rate_ratio = f"{result.per_second / reference.per_second:.2f}" if reference else ""
     p99_ratio = f"{result.p99_ms / reference.p99_ms:.2f}" if reference else ""
-    figures = (
-        f"{result.per_second:14.0f} {result.p50_ms:8.1f} {result.p99_ms:8.1f} {rate_ratio:>8} {p99_ratio:>7}"
-    )
+    figures = f"{result.per_second:14.0f} {result.p50_ms:8.1f} {result.p99_ms:8.1f} {rate_ratio:>8} {p99_ratio:>7}"
     return f"{result.name:{width}}  {figures}   {rates}"
 
 

@@ -62,9 +62,7 @@ def await_ready(process: subprocess.Popen[bytes], probe: Callable[[], bool], *, 
     raise BenchError(f"{process.args!r} does not serve (exit {process.poll()}):\n{written[-4000:]}")
 
 
-def ask(
-    method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
-) -> bytes:
+def ask(method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> bytes:
     """Return the body of a successful answer; raise BenchError for any other, OSError when nobody answers."""
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}), data=body)
     try:

@@ -1,222 +1,52 @@
 """CSRs to try a reader with: the good, and those that nobody should sign.
 
-`good_csr` is made by the cryptography package. What that package refuses to build is put together
-here in DER, octet by octet (`raw_csr`), with a signature that holds unless the point is that it does
-not. `BAD_CSRS` names each bad one, with the codes of all the reasons that must be given against it.
-Every key is made at run time.
+`good_csr` is made by the cryptography package. What that package refuses to build is put together in
+DER by `raw_csr`, with a signature that holds unless the point is that it does not. `BAD_CSRS` names
+each bad one with the codes of all the reasons that must be given against it. Keys are made at run time.
 """
 
-import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, padding, rsa, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from moduli import giant_modulus, modulus_of_close_primes, patterned_modulus, roca_modulus, small_factor_modulus
+from x509 import der, moduli
+from x509.der import SEQUENCE, SET, attribute, extension, name, rdn, tlv
+from x509.pkcs10 import (
+    KEY_TYPES,
+    asking,
+    csr_attribute,
+    extended_key_usage,
+    extension_request,
+    good_csr,
+    key_usage,
+    pem,
+    private_key,
+    raw_csr,
+    signed_with_pss,
+    spki,
+)
 
-SEQUENCE, SET, BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, OID = 0x30, 0x31, 0x01, 0x02, 0x03, 0x04, 0x06
-UTF8, PRINTABLE, TELETEX, IA5, UNIVERSAL, BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
-NULL = b"\x05\x00"
-ATTRIBUTES = 0xA0  # CertificationRequestInfo, [0] IMPLICIT (RFC 2986 4.1)
+__all__ = (
+    "BAD_CSRS",
+    "KEY_TYPES",
+    "BadCsr",
+    "asking",
+    "bad_csr",
+    "extended_key_usage",
+    "good_csr",
+    "key_usage",
+    "pem",
+    "private_key",
+    "raw_csr",
+    "signed_with_pss",
+    "spki",
+)
 
-EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
-CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"
-NAME_OIDS = {
-    "CN": "2.5.4.3",
-    "C": "2.5.4.6",
-    "O": "2.5.4.10",
-    "OU": "2.5.4.11",
-    "emailAddress": "1.2.840.113549.1.9.1",
-    "UID": "0.9.2342.19200300.100.1.1",
-    "kubernetesUID": "1.3.6.1.4.1.57683.2",
-}
-KEY_TYPES = ("ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096")
-
-_CHARACTERS = {UTF8: "utf-8", UNIVERSAL: "utf-32-be", BMP: "utf-16-be"}  # all others: an octet each
-_RSA_SIGNATURES = {"md5": 4, "sha1": 5, "sha224": 14, "sha256": 11, "sha384": 12, "sha512": 13}  # RFC 8017 A.2.4
-_ECDSA_SIGNATURES = {"sha1": "1", "sha224": "3.1", "sha256": "3.2", "sha384": "3.3", "sha512": "3.4"}
-_KEYS: dict[str, Callable[[], Any]] = {
-    "ecdsa-p256": lambda: ec.generate_private_key(ec.SECP256R1()),
-    "ecdsa-p384": lambda: ec.generate_private_key(ec.SECP384R1()),
-    "ecdsa-p521": lambda: ec.generate_private_key(ec.SECP521R1()),
-    "ecdsa-p224": lambda: ec.generate_private_key(ec.SECP224R1()),
-    "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
-    "brainpool": lambda: ec.generate_private_key(ec.BrainpoolP256R1()),
-    "ed25519": ed25519.Ed25519PrivateKey.generate,
-    "ed448": ed448.Ed448PrivateKey.generate,
-    "x25519": x25519.X25519PrivateKey.generate,
-    "ml-dsa-44": mldsa.MLDSA44PrivateKey.generate,
-    "dsa": lambda: dsa.generate_private_key(1024),
-    "exponent-3": lambda: rsa.generate_private_key(3, 2048),
-}
-
-
-@cache
-def private_key(key_type: str, owner: str = "client") -> Any:
-    """Make a key; the same owner gets the same one when it asks again."""
-    if key_type in _KEYS:
-        return _KEYS[key_type]()
-    return rsa.generate_private_key(65537, int(key_type.removeprefix("rsa-")))
-
-
-def spki(key: Any) -> bytes:
-    """Give the SubjectPublicKeyInfo of a private key."""
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def pem(octets: bytes, label: str = "CERTIFICATE REQUEST") -> bytes:
-    """Wrap octets as RFC 7468 has it."""
-    body, name = base64.encodebytes(octets), label.encode()
-    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (name, body, name)
-
-
-def good_csr(
-    key: Any = None,
-    user: str = "jane",
-    groups: Iterable[str] = ("developers",),
-    extensions: Iterable[x509.ExtensionType] = (),
-) -> bytes:
-    """Make a CSR in DER as a careful client does."""
-    key = key or private_key("ecdsa-p256")
-    names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-    names.append(x509.NameAttribute(NameOID.COMMON_NAME, user))
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
-    for wanted in extensions:
-        builder = builder.add_extension(wanted, critical=False)
-    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(key, digest).public_bytes(Encoding.DER)
-
-
-def raw_csr(
-    subject: bytes | None = None,
-    *,
-    key: Any = None,
-    public_key: bytes | None = None,
-    attributes: Iterable[bytes] = (),
-    version: int = 0,
-    signer: Any = None,
-    digest: hashes.HashAlgorithm | None = None,
-) -> bytes:
-    """Put a CSR together in DER; it is signed with the key in it, unless another is the signer."""
-    key = key or private_key("ecdsa-p256")
-    info = tlv(
-        SEQUENCE,
-        integer(version),
-        name(("CN", "jane")) if subject is None else subject,
-        public_key or spki(key),
-        tlv(ATTRIBUTES, *sorted(attributes)),
-    )
-    algorithm, signature = _sign(signer or key, info, digest or hashes.SHA256())
-    return tlv(SEQUENCE, info, algorithm, tlv(BIT_STRING, b"\x00", signature))
-
-
-def tlv(tag: int, *contents: bytes) -> bytes:
-    """Encode tag, length and contents in DER (X.690 8.1, 10.1)."""
-    body = b"".join(contents)
-    length = len(body).to_bytes((len(body).bit_length() + 7) // 8 or 1, "big")
-    return bytes([tag]) + (b"" if len(body) < 128 else bytes([128 + len(length)])) + length + body
-
-
-def integer(value: int) -> bytes:
-    """Encode an INTEGER that is not negative."""
-    return tlv(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
-
-
-def oid(dotted: str) -> bytes:
-    """Encode an OBJECT IDENTIFIER (X.690 8.19)."""
-    first, second, *rest = map(int, dotted.split("."))
-    octets = []
-    for arc in (first * 40 + second, *rest):
-        septets = [arc >> shift & 127 for shift in range(0, max(arc.bit_length(), 1), 7)]
-        octets += [septet | 128 for septet in septets[:0:-1]] + septets[:1]
-    return tlv(OID, bytes(octets))
-
-
-def attribute(label: str, value: str | bytes, tag: int = UTF8) -> bytes:
-    """Encode one attribute of a name; text is written as its string type has it."""
-    octets = value if isinstance(value, bytes) else value.encode(_CHARACTERS.get(tag, "latin-1"))
-    return tlv(SEQUENCE, oid(NAME_OIDS.get(label, label)), tlv(tag, octets))
-
-
-def rdn(*attributes: bytes) -> bytes:
-    """Encode a relative distinguished name: a SET, sorted as DER has it."""
-    return tlv(SET, *sorted(attributes))
-
-
-def name(*attributes: tuple[Any, ...]) -> bytes:
-    """Encode a name of RDNs with one attribute each."""
-    return tlv(SEQUENCE, *(rdn(attribute(*each)) for each in attributes))
-
-
-def extension(dotted: str, value: bytes, *, critical: bool = False) -> bytes:
-    """Encode an extension."""
-    return tlv(SEQUENCE, oid(dotted), tlv(BOOLEAN, b"\xff") if critical else b"", tlv(OCTET_STRING, value))
-
-
-def extension_request(*extensions: bytes) -> bytes:
-    """Encode the CSR attribute that asks for extensions (RFC 2985 5.4.2)."""
-    return tlv(SEQUENCE, oid(EXTENSION_REQUEST), tlv(SET, tlv(SEQUENCE, *extensions)))
-
-
-def known_extension(value: x509.ExtensionType, *, critical: bool = False) -> bytes:
-    """Encode an extension that the cryptography package knows."""
-    return extension(value.oid.dotted_string, value.public_bytes(), critical=critical)
-
-
-def asking(*values: x509.ExtensionType, key: Any = None) -> bytes:
-    """Make a CSR that asks for extensions."""
-    return raw_csr(key=key, attributes=[extension_request(*map(known_extension, values))])
-
-
-def rsa_spki(modulus: int, exponent: int = 65537, algorithm: str = "1.2.840.113549.1.1.1") -> bytes:
-    """Encode an RSA public key of any numbers."""
-    numbers = tlv(SEQUENCE, integer(modulus), integer(exponent))
-    return tlv(SEQUENCE, tlv(SEQUENCE, oid(algorithm), NULL), tlv(BIT_STRING, b"\x00", numbers))
-
-
-def key_usage(*usages: str) -> x509.KeyUsage:
-    """Make a key usage of the names that the cryptography package gives them."""
-    known = "digital_signature content_commitment key_encipherment data_encipherment key_agreement key_cert_sign"
-    return x509.KeyUsage(
-        **{usage: usage in usages for usage in f"{known} crl_sign encipher_only decipher_only".split()}
-    )
-
-
-def extended_key_usage(*usages: str) -> x509.ExtendedKeyUsage:
-    """Make an extended key usage of the names that the cryptography package gives them."""
-    return x509.ExtendedKeyUsage([getattr(ExtendedKeyUsageOID, usage.upper()) for usage in usages])
-
-
-def tamper(csr_der: bytes, old: bytes, new: bytes) -> bytes:
-    """Replace octets that are there exactly once, by as many."""
-    assert csr_der.count(old) == 1
-    assert len(old) == len(new)
-    return csr_der.replace(old, new)
-
-
-def flip_last_bit(octets: bytes) -> bytes:
-    """Change the last bit: of a CSR or certificate, that is in the signature."""
-    return octets[:-1] + bytes([octets[-1] ^ 1])
-
-
-def indefinite_length(csr_der: bytes) -> bytes:
-    """Write the outermost SEQUENCE as BER may and DER may not (X.690 8.1.3.6)."""
-    header = 2 + (csr_der[1] & 127 if csr_der[1] & 128 else 0)
-    return b"\x30\x80" + csr_der[header:] + b"\x00\x00"
-
-
-def signed_with_pss() -> bytes:
-    """Make a CSR with an RSASSA-PSS signature (RFC 4055 3), which openssl makes with `-sigopt`."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jane")])
-    pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    return builder.sign(private_key("rsa-2048"), hashes.SHA256(), rsa_padding=pss).public_bytes(Encoding.DER)
+_PRIVATE_OID = "1.3.6.1.4.1.57683.999"  # what nobody knows
+_CA_FALSE = extension("2.5.29.19", tlv(SEQUENCE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,18 +59,242 @@ class BadCsr:
     malformed: bool = False
 
 
-def _sign(key: Any, message: bytes, digest: hashes.HashAlgorithm) -> tuple[bytes, bytes]:
-    """Give the AlgorithmIdentifier and the signature."""
-    match key:
-        case rsa.RSAPrivateKey():
-            algorithm = oid(f"1.2.840.113549.1.1.{_RSA_SIGNATURES[digest.name]}") + NULL
-            return tlv(SEQUENCE, algorithm), key.sign(message, padding.PKCS1v15(), digest)
-        case ec.EllipticCurvePrivateKey():
-            algorithm = oid(f"1.2.840.10045.4.{_ECDSA_SIGNATURES[digest.name]}")
-            return tlv(SEQUENCE, algorithm), key.sign(message, ec.ECDSA(digest))
-        case dsa.DSAPrivateKey():
-            return tlv(SEQUENCE, oid("2.16.840.1.101.3.4.3.2")), key.sign(message, digest)
-        case _:
-            pure = {ed25519.Ed25519PrivateKey: "1.3.101.112", ed448.Ed448PrivateKey: "1.3.101.113"}
-            dotted = next((pure[kind] for kind in pure if isinstance(key, kind)), "2.16.840.1.101.3.4.3.17")
-            return tlv(SEQUENCE, oid(dotted)), key.sign(message)
+def _common_name(value: str | bytes, tag: int = der.UTF8) -> bytes:
+    return name(("CN", value, tag))
+
+
+def _group(value: str | bytes, tag: int = der.UTF8) -> bytes:
+    return name(("O", value, tag), ("CN", "jane"))
+
+
+_SUBJECTS: dict[str, tuple[bytes, str]] = {
+    "subject is empty": (name(), "common-name-missing"),
+    "no CN": (name(("O", "developers")), "common-name-missing"),
+    "two CNs": (name(("CN", "jane"), ("CN", "eve")), "common-name-repeated"),
+    "the same CN twice": (name(("CN", "jane"), ("CN", "jane")), "common-name-repeated"),
+    "empty CN": (_common_name(""), "name-empty"),
+    "empty O": (_group(""), "name-empty"),
+    "CN of 65 characters": (_common_name("j" * 65), "name-too-long"),
+    "O of 65 characters": (_group("o" * 65), "name-too-long"),
+    "O of 65 characters of two octets": (_group("ö" * 65), "name-too-long"),
+    "CN as TeletexString": (_common_name("jane", der.TELETEX), "name-string-type"),
+    "CN as IA5String": (_common_name("jane", der.IA5), "name-string-type"),
+    "CN as UniversalString": (_common_name("jane", der.UNIVERSAL), "name-string-type"),
+    "CN as BMPString": (_common_name("jane", der.BMP), "name-string-type"),
+    "CN as OCTET STRING": (_common_name(b"jane", der.OCTET_STRING), "name-string-type"),
+    "O as TeletexString": (_group("developers", der.TELETEX), "name-string-type"),
+    "O as BMPString": (_group("developers", der.BMP), "name-string-type"),
+    "CN is not UTF-8": (_common_name(b"jan\xe9"), "name-encoding"),
+    "CN is overlong UTF-8": (_common_name(b"jan\xc1\xa5"), "name-encoding"),
+    "CN is a surrogate in UTF-8": (_common_name(b"jan\xed\xa0\x80"), "name-encoding"),
+    "NUL in CN": (_common_name("jane\0eve"), "name-invisible-character"),
+    "NUL in O": (_group("system:masters\0"), "name-invisible-character"),
+    "line feed in CN": (_common_name("jane\neve"), "name-invisible-character"),
+    "escape in CN": (_common_name("jane\x1b[2J"), "name-invisible-character"),
+    "C1 control in CN": (_common_name("jane\x85eve"), "name-invisible-character"),
+    "bidi override in CN": (_common_name("jane\u202eeve"), "name-invisible-character"),
+    "bidi isolate in O": (_group("dev\u2066ops"), "name-invisible-character"),
+    "zero-width space in CN": (_common_name("ja\u200bne"), "name-invisible-character"),
+    "zero-width joiner in O": (_group("system:masters\u200d"), "name-invisible-character"),
+    "soft hyphen in CN": (_common_name("ja\u00adne"), "name-invisible-character"),
+    "byte order mark in CN": (_common_name("\ufeffjane"), "name-invisible-character"),
+    "tag character in CN": (_common_name("jane\U000e0061"), "name-invisible-character"),
+    "private-use character in CN": (_common_name("jane\ue000"), "name-invisible-character"),
+    "no-break space in CN": (_common_name("jane\u00a0doe"), "name-invisible-character"),
+    "line separator in CN": (_common_name("jane\u2028doe"), "name-invisible-character"),
+    "space before CN": (_common_name(" jane"), "name-surrounding-space"),
+    "space after CN": (_common_name("jane "), "name-surrounding-space"),
+    "space before O": (_group(" system:masters"), "name-surrounding-space"),
+    "CN is a space": (_common_name(" "), "name-surrounding-space"),
+    "tab after CN": (_common_name("jane\t"), "name-surrounding-space name-invisible-character"),
+    "CN is not NFC": (_common_name("jane\u0301"), "name-not-normalized"),
+    "group twice": (name(("O", "a"), ("O", "a"), ("CN", "jane")), "group-repeated"),
+    "O+O in one RDN": (
+        tlv(SEQUENCE, rdn(attribute("O", "a"), attribute("O", "b")), rdn(attribute("CN", "jane"))),
+        "rdn-multi-valued",
+    ),
+    "O+CN in one RDN": (
+        tlv(SEQUENCE, rdn(attribute("O", "a"), attribute("CN", "eve")), rdn(attribute("CN", "jane"))),
+        "rdn-multi-valued",
+    ),
+    "RDN without a value": (tlv(SEQUENCE, tlv(SET), rdn(attribute("CN", "jane"))), "rdn-multi-valued"),
+    "user id (UID)": (name(("UID", "1000"), ("CN", "jane")), "attribute-not-allowed"),
+    "Kubernetes' user UID": (name(("CN", "jane"), ("kubernetesUID", "1000")), "attribute-not-allowed"),
+    "OU": (name(("OU", "system:masters"), ("CN", "jane")), "attribute-not-allowed"),
+    "country": (name(("C", "DE", der.PRINTABLE), ("CN", "jane")), "attribute-not-allowed"),
+    "emailAddress": (name(("CN", "jane"), ("emailAddress", "j@acme", der.IA5)), "attribute-not-allowed"),
+    "name attribute that nobody knows": (name(("CN", "jane"), (_PRIVATE_OID, "x")), "attribute-not-allowed"),
+}
+
+_EXTENSIONS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "CA:TRUE": (lambda: asking(x509.BasicConstraints(ca=True, path_length=None)), "extension-ca"),
+    "CA:TRUE with pathlen": (lambda: asking(x509.BasicConstraints(ca=True, path_length=0)), "extension-ca"),
+    "CA:FALSE with pathlen": (
+        lambda: asking(extension("2.5.29.19", tlv(SEQUENCE, der.integer(0)))),
+        "extension-undecodable",
+    ),
+    "SAN": (
+        lambda: asking(x509.SubjectAlternativeName([x509.DNSName("kubernetes.default.svc")])),
+        "extension-not-allowed",
+    ),
+    "SAN of a kind that nobody knows": (
+        lambda: asking(extension("2.5.29.17", tlv(SEQUENCE, tlv(0xA3, tlv(SEQUENCE))))),
+        "extension-undecodable",
+    ),
+    "SKI": (lambda: asking(x509.SubjectKeyIdentifier(bytes(20))), "extension-not-allowed"),
+    "unknown extension": (lambda: asking(extension(_PRIVATE_OID, der.NULL)), "extension-not-allowed"),
+    "unknown extension, critical": (
+        lambda: asking(extension(_PRIVATE_OID, der.NULL, critical=True)),
+        "extension-not-allowed",
+    ),
+    "the same extension twice": (
+        lambda: asking(extended_key_usage("client_auth"), extended_key_usage("client_auth")),
+        "extension-undecodable",
+    ),
+    "extension that cannot be read": (
+        lambda: asking(extension("2.5.29.15", b"\x30\x00")),
+        "extension-undecodable",
+    ),
+    "EKU serverAuth": (lambda: asking(extended_key_usage("server_auth")), "extension-key-usage"),
+    "EKU clientAuth and serverAuth": (
+        lambda: asking(extended_key_usage("client_auth", "server_auth")),
+        "extension-key-usage",
+    ),
+    "EKU any": (lambda: asking(extended_key_usage("any_extended_key_usage")), "extension-key-usage"),
+    "EKU clientAuth and any": (
+        lambda: asking(extended_key_usage("client_auth", "any_extended_key_usage")),
+        "extension-key-usage",
+    ),
+    "EC key with keyEncipherment": (
+        lambda: asking(key_usage("digital_signature", "key_encipherment")),
+        "extension-key-usage",
+    ),
+    "Ed25519 key with keyEncipherment": (
+        lambda: asking(key_usage("digital_signature", "key_encipherment"), key=private_key("ed25519")),
+        "extension-key-usage",
+    ),
+    "RSA key with dataEncipherment": (
+        lambda: asking(key_usage("digital_signature", "data_encipherment"), key=private_key("rsa-2048")),
+        "extension-key-usage",
+    ),
+    "keyCertSign": (lambda: asking(key_usage("digital_signature", "key_cert_sign")), "extension-key-usage"),
+    "keyAgreement and decipherOnly": (
+        lambda: asking(key_usage("key_agreement", "decipher_only")),
+        "extension-key-usage",
+    ),
+    "challengePassword": (
+        lambda: raw_csr(attributes=[csr_attribute("1.2.840.113549.1.9.7", tlv(der.UTF8, b"x"))]),
+        "csr-attribute",
+    ),
+    "attribute that is unknown": (
+        lambda: raw_csr(attributes=[csr_attribute(_PRIVATE_OID, der.NULL)]),
+        "csr-attribute",
+    ),
+    "two extension requests": (
+        lambda: raw_csr(attributes=[extension_request(), extension_request(_CA_FALSE)]),
+        "csr-attribute",
+    ),
+}
+
+_PUBLIC_KEYS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "RSA 1024": (lambda: raw_csr(key=private_key("rsa-1024")), "key-size"),
+    "RSA 2047": (lambda: raw_csr(key=private_key("rsa-2047")), "key-size"),
+    "RSA 2056": (lambda: raw_csr(key=private_key("rsa-2056")), "key-size"),
+    "exponent 3": (lambda: raw_csr(key=private_key("exponent-3")), "key-exponent"),
+    "close primes": (lambda: _under(der.rsa_public_key(moduli.close_primes())), "key-weak"),
+    "square of a prime": (lambda: _under(der.rsa_public_key(moduli.square())), "key-weak"),
+    "small factor": (lambda: _under(der.rsa_public_key(moduli.small_factor())), "key-weak"),
+    "ROCA": (lambda: _under(der.rsa_public_key(moduli.roca())), "key-weak"),
+    "mostly zeros": (lambda: _under(der.rsa_public_key(moduli.mostly_zeros())), "key-weak"),
+    "secp256k1": (lambda: raw_csr(key=private_key("secp256k1")), "key-type"),
+    "P-224": (lambda: raw_csr(key=private_key("ecdsa-p224")), "key-type"),
+    "P-521": (lambda: raw_csr(key=private_key("ecdsa-p521")), "key-type"),
+    "brainpool": (lambda: raw_csr(key=private_key("brainpool")), "key-type"),
+    "DSA": (lambda: raw_csr(key=private_key("dsa")), "key-type"),
+    "X25519": (lambda: _under(spki(private_key("x25519"))), "key-type"),
+    "key of a kind that nobody knows": (
+        lambda: _under(tlv(SEQUENCE, tlv(SEQUENCE, der.oid(_PRIVATE_OID)), der.bit_string(bytes(32)))),
+        "key-type",
+    ),
+    "point that is not on the curve": (
+        lambda: _under(der.flip_last_bit(spki(private_key("ecdsa-p256")))),
+        "key-type",
+    ),
+    "Ed448": (lambda: raw_csr(key=private_key("ed448")), "key-type signature-hash"),
+    "ML-DSA-44": (lambda: raw_csr(key=private_key("ml-dsa-44")), "key-type signature-hash"),
+    "giant modulus": (lambda: _under(der.rsa_public_key(moduli.giant(16384))), "key-size"),
+    "modulus as large as the CSR may be": (lambda: _under(der.rsa_public_key(moduli.giant(120_000))), "key-size"),
+}
+
+_SIGNATURES: dict[str, tuple[Callable[[], bytes], str]] = {
+    "MD5 signature": (lambda: raw_csr(key=private_key("rsa-2048"), digest=hashes.MD5()), "signature-hash"),
+    "SHA-1 signature, RSA": (lambda: raw_csr(key=private_key("rsa-2048"), digest=hashes.SHA1()), "signature-hash"),
+    "SHA-1 signature, EC": (lambda: raw_csr(digest=hashes.SHA1()), "signature-hash"),
+    "SHA-224 signature": (lambda: raw_csr(digest=hashes.SHA224()), "signature-hash"),
+    "tampered signature": (lambda: der.flip_last_bit(good_csr()), "signature-invalid"),
+    "tampered signature, Ed25519": (
+        lambda: der.flip_last_bit(good_csr(private_key("ed25519"))),
+        "signature-invalid",
+    ),
+    "tampered subject": (lambda: der.tamper(good_csr(user="jane"), b"jane", b"mary"), "signature-invalid"),
+    "tampered group": (
+        lambda: der.tamper(good_csr(groups=["system:mastery"]), b"system:mastery", b"system:masters"),
+        "signature-invalid",
+    ),
+    "signature of another key": (lambda: raw_csr(signer=private_key("ecdsa-p256", "eve")), "signature-invalid"),
+    "signature of a key of another kind": (lambda: raw_csr(signer=private_key("rsa-2048")), "signature-invalid"),
+    "signature of Ed25519 over an EC key": (lambda: raw_csr(signer=private_key("ed25519")), "signature-invalid"),
+    "signature of an algorithm that nobody knows": (
+        lambda: raw_csr(algorithm=tlv(SEQUENCE, der.oid(_PRIVATE_OID))),
+        "signature-hash",
+    ),
+    "signature that says SHA-512 and is SHA-256": (
+        lambda: raw_csr(algorithm=der.signature_algorithm(private_key("ecdsa-p256"), hashes.SHA512())),
+        "signature-invalid",
+    ),
+}
+
+_NO_CSRS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "version 2": (lambda: raw_csr(version=1), "csr-undecodable"),
+    "trailing octet": (lambda: good_csr() + b"\x00", "csr-undecodable"),
+    "last octet missing": (lambda: good_csr()[:-1], "csr-undecodable"),
+    "two CSRs": (lambda: good_csr() + good_csr(), "csr-undecodable"),
+    "indefinite length (BER)": (lambda: der.indefinite_length(good_csr()), "csr-undecodable"),
+    "long length (BER)": (lambda: der.long_length(good_csr()), "csr-undecodable"),
+    "no DER": (lambda: b"no DER", "csr-undecodable"),
+    "PrintableString with @": (
+        lambda: raw_csr(_common_name("jane@acme", der.PRINTABLE)),
+        "csr-undecodable",
+    ),
+    "PrintableString with *": (lambda: raw_csr(_common_name("*", der.PRINTABLE)), "csr-undecodable"),
+    "PrintableString of 8 bits": (
+        lambda: raw_csr(_common_name("jané", der.PRINTABLE)),
+        "csr-undecodable",
+    ),
+    "PrintableString with _": (lambda: raw_csr(_group("team_a", der.PRINTABLE)), "csr-undecodable"),
+    "public key alone": (lambda: spki(private_key("ecdsa-p256")), "csr-undecodable"),
+    "empty": (lambda: b"", "csr-missing"),
+    "17 KiB": (lambda: raw_csr(name(("CN", "j" * 17 * 1024))), "csr-too-large"),
+}
+
+
+def _under(public_key: bytes) -> bytes:
+    """Make a CSR of a public key without an owner: another key signs it."""
+    return raw_csr(public_key=public_key)
+
+
+def _all_bad() -> Iterator[BadCsr]:
+    for title, (subject, codes) in _SUBJECTS.items():
+        yield BadCsr(name=title, build=partial(raw_csr, subject), codes=frozenset(codes.split()))
+    for title, (build, codes) in (_EXTENSIONS | _PUBLIC_KEYS | _SIGNATURES).items():
+        yield BadCsr(name=title, build=build, codes=frozenset(codes.split()))
+    for title, (build, code) in _NO_CSRS.items():
+        yield BadCsr(name=title, build=build, codes=frozenset({code}), malformed=True)
+
+
+BAD_CSRS = tuple(_all_bad())
+
+
+def bad_csr(title: str) -> bytes:
+    """Build the bad CSR of this name, in DER."""
+    return next(bad for bad in BAD_CSRS if bad.name == title).build()

@@ -27,6 +27,9 @@ IDEMPOTENCY_KEY: Final = "idempotencyKey"
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)  # set by the door
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
 class EventKind(StrEnum):
     """What an entry of the ledger tells."""
 
@@ -56,7 +59,7 @@ class Event:
     @cached_property
     def body(self) -> bytes:
         """The canonical bytes: JSON, keys sorted, no spaces, UTF-8; a reader can rebuild them from the fields."""
-        return json.dumps(self.fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return _CANONICAL(self.fields).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,7 @@ def log_line(entry: Entry) -> bytes:
     """Give the JSON line of a decision for standard output: the entry and its index, not the certificate."""
     fields = {name: value for name, value in entry.fields.items() if name != "certificate"}
     line = {"event": "decision", "logIndex": entry.index, "requestId": REQUEST_ID.get(), **fields}
-    return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return _CANONICAL(line).encode() + b"\n"
 
 
 def rfc3339(moment: datetime) -> str:

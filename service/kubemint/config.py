@@ -5,17 +5,20 @@ here: they are opened where they are used, after the workers are forked.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from marshmallow import ValidationError, fields, validate, validates_schema
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from kubemint.authentication.mtls import ClientAuthority
+from kubemint.authentication.tokens import TOKEN_NAME
 from kubemint.documents import parse_yaml
 from kubemint.errors import ConfigurationError, InvalidDocument
 from kubemint.fields import Duration, StrictSchema, Text, problem_lines
@@ -24,6 +27,10 @@ from kubemint.policy.rules import CertificateRule, Policy
 from kubemint.signing.pem import load_certificates, read_file
 
 CONFIG_VARIABLE: Final = "KUBEMINT_CONFIG"
+_SERVER_ADDRESS: Final = validate.URL(schemes={"https"}, require_tld=False, error="Must be https://HOST[:PORT].")
+_LISTEN: Final = re.compile(
+    r"(?:\[(?P<address>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})", re.ASCII
+)
 DEFAULT_PLACES: Final = (Path(".kubemint/kubemint.yaml"), Path("/etc/kubemint/kubemint.yaml"))
 
 
@@ -81,6 +88,15 @@ class Config:
     cluster: Cluster | None
 
 
+def server_address_problem(address: str) -> str | None:
+    """Say what is wrong with the address of an API server; None if nothing is."""
+    try:
+        _SERVER_ADDRESS(address)
+    except ValidationError as fault:
+        return str(fault.messages[0])
+    return None
+
+
 def find_config(given: Path | None, environment: Mapping[str, str] = os.environ) -> Path:
     """Choose the configuration file: what was given, else KUBEMINT_CONFIG, else the usual places.
 
@@ -125,17 +141,33 @@ def load(file: Path) -> Config:
         policy=policy,
         tokens_file=directory / tokens_file if tokens_file else None,
         client_authorities=authorities,
-        ledger_file=directory / _sqlite_file(body["ledger"]["url"], str(file)),
+        ledger_file=directory / (make_url(body["ledger"]["url"]).database or ""),
         ledger_lock_wait=body["ledger"]["lock_wait"],
         cluster=_cluster(body.get("cluster"), directory),
     )
 
 
 def _host_and_port(listen: str) -> tuple[str, int]:
-    host, separator, port = listen.rpartition(":")
-    if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    match = _LISTEN.fullmatch(listen)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
         raise ValidationError("Must be HOST:PORT, such as 127.0.0.1:8443 or [::]:8443.")
-    return host.strip("[]"), int(port)
+    return match["address"] or match["host"], int(match["port"])
+
+
+def _check_ledger_url(url: str) -> None:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    is_file = parsed is not None and parsed.drivername == "sqlite" and parsed.database
+    if parsed is None or not is_file or parsed.query or parsed.host or parsed.username:
+        raise ValidationError("Must be sqlite:///FILE, or sqlite:////FILE from the root.")
+
+
+def _check_unique_names(authorities: list[dict[str, str]]) -> None:
+    names = [authority["name"] for authority in authorities]
+    if len(set(names)) != len(names):
+        raise ValidationError("Two CAs have the same name; requesters are told apart by it.")
 
 
 class _TlsSchema(StrictSchema):
@@ -148,7 +180,7 @@ class _ServerSchema(StrictSchema):
     tls = fields.Nested(_TlsSchema)
     plain_http = fields.Boolean(data_key="plainHttp", load_default=False, truthy={True}, falsy={False})
     workers = fields.Integer(strict=True, load_default=2, validate=validate.Range(1, 64))
-    threads = fields.Integer(strict=True, load_default=4, validate=validate.Range(1, 64))
+    threads = fields.Integer(strict=True, load_default=8, validate=validate.Range(1, 64))
     request_timeout = Duration(data_key="requestTimeout", load_default=timedelta(seconds=10))
     shutdown_grace = Duration(data_key="shutdownGrace", load_default=timedelta(seconds=30))
 
@@ -165,23 +197,25 @@ class _IssuerSchema(StrictSchema):
 
 
 class _ClientAuthoritySchema(StrictSchema):
-    name = Text(required=True)
+    name = Text(required=True, validate=validate.Regexp(f"^(?:{TOKEN_NAME.pattern})\\Z"))
     ca_file = Text(data_key="caFile", required=True)
 
 
 class _AuthenticationSchema(StrictSchema):
     tokens_file = Text(data_key="tokensFile")
-    certificates = fields.List(fields.Nested(_ClientAuthoritySchema), load_default=list)
+    certificates = fields.List(
+        fields.Nested(_ClientAuthoritySchema), load_default=list, validate=_check_unique_names
+    )
 
 
 class _LedgerSchema(StrictSchema):
-    url = Text(required=True)
+    url = Text(required=True, validate=_check_ledger_url)
     lock_wait = Duration(data_key="lockWait", load_default=timedelta(seconds=2))
 
 
 class _ClusterSchema(StrictSchema):
     name = Text(required=True)
-    server = Text(required=True, validate=validate.URL(schemes={"https"}, require_tld=False))
+    server = Text(required=True, validate=_SERVER_ADDRESS)
     certificate_authority_file = Text(data_key="certificateAuthorityFile")
 
 
@@ -251,24 +285,12 @@ def _issuer(body: Mapping[str, Any], directory: Path) -> IssuerFiles:
     )
 
 
-def _sqlite_file(url: str, source: str) -> str:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    if parsed is None or parsed.drivername != "sqlite" or not parsed.database or parsed.query:
-        raise ConfigurationError(source, ["ledger.url: Must be sqlite:///FILE (sqlite:////FILE from the root)."])
-    return parsed.database
-
-
 def _cluster(body: Mapping[str, Any] | None, directory: Path) -> Cluster | None:
     if body is None:
         return None
     file = body.get("certificate_authority_file")
+    authority = None
     if file is not None:
-        load_certificates(directory / file)
-    return Cluster(
-        name=body["name"],
-        server=body["server"],
-        certificate_authority=(directory / file).read_text("ascii") if file else None,
-    )
+        certificates = load_certificates(directory / file)
+        authority = "".join(found.public_bytes(Encoding.PEM).decode("ascii") for found in certificates)
+    return Cluster(name=body["name"], server=body["server"], certificate_authority=authority)

@@ -5,7 +5,8 @@ stand for gigabytes), tags, several documents in one, NaN, and depth without end
 """
 
 import json
-from typing import Any
+import math
+from typing import Any, Final, NoReturn
 
 import yaml
 
@@ -23,7 +24,7 @@ def parse_yaml(text: bytes) -> Any:
     except yaml.MarkedYAMLError as fault:
         line = f"line {fault.problem_mark.line + 1}: " if fault.problem_mark else ""
         raise InvalidDocument(f"{line}{fault.problem or fault.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as fault:
         raise InvalidDocument(f"not YAML in UTF-8: {_first_line(fault)}") from None
 
 
@@ -34,7 +35,7 @@ def parse_json(text: bytes) -> Any:
         InvalidDocument: it is not JSON, or an object names a member twice.
     """
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return _JSON.decode(text.decode("utf-8"))
     except (ValueError, RecursionError) as fault:
         raise InvalidDocument(f"not JSON: {_first_line(fault)}") from None
 
@@ -46,6 +47,9 @@ class _StrictLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # PyYAML's stub has no types here
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
+        tagged = self.peek_event()  # type: ignore[no-untyped-call]  # the same
+        if getattr(tagged, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(problem="tags are not allowed", problem_mark=tagged.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -57,21 +61,43 @@ class _StrictLoader(yaml.SafeLoader):
                     problem_mark=key.start_mark,
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) != len(node.value):  # 1 and 01, yes and on: the same key, written in two ways
+            raise yaml.MarkedYAMLError(problem="a key is repeated", problem_mark=node.start_mark)
+        return mapping
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        number: float = super().construct_yaml_float(node)
+        if not math.isfinite(number):
+            raise yaml.MarkedYAMLError(problem="not a finite number", problem_mark=node.start_mark)
+        return number
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct_yaml_float)
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(members)
-    if len(unique) != len(members):
-        names = [name for name, _ in members]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"member {repeated[:80]!r} is repeated")
+    unique: dict[str, Any] = {}
+    for name, value in members:
+        if name in unique:
+            raise ValueError(f"member {name[:80]!r} is repeated")
+        unique[name] = value
     return unique
 
 
-def _refuse_constant(constant: str) -> None:
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:80]} is out of range")
+    return number
+
+
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
 def _first_line(fault: BaseException) -> str:
     return (str(fault) or type(fault).__name__).splitlines()[0][:200]
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)

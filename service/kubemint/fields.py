@@ -53,11 +53,27 @@ class Duration(fields.Field[timedelta]):
         return None if value is None else format_duration(value)
 
 
+class NamedEntries(fields.Dict):
+    """A mapping from names to objects, whose errors have the path of the name and nothing between."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **options)  # type: ignore[no-untyped-call]  # marshmallow's own
+        except ValidationError as fault:
+            if isinstance(fault.messages, dict):
+                entries = {
+                    name: parts.get("value", parts.get("key")) if isinstance(parts, dict) else parts
+                    for name, parts in fault.messages.items()
+                }
+                raise ValidationError(entries) from None
+            raise
+
+
 def problem_lines(messages: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Flatten marshmallow's nested messages to pairs of path and sentence."""
     if isinstance(messages, Mapping):
         for key, inner in messages.items():
-            step = "" if key in {"_schema", "value", "key"} else str(key)
+            step = "" if key == "_schema" else str(key)
             yield from problem_lines(inner, ".".join(filter(None, (path, step))))
     elif isinstance(messages, list):
         for inner in messages:

@@ -8,6 +8,7 @@ that nobody received.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, assert_never
@@ -30,7 +31,7 @@ from kubemint.x509.request import SigningRequest, Submission, read_request
 
 
 class Ledger(Protocol):
-    """The record, as issuing needs it. Both methods may be called from many threads and processes at once."""
+    """The record, as issuing needs it. All methods may be called from many threads and processes at once."""
 
     def append(self, event: Event) -> Entry:
         """Write an event; on return it is durable and its index has no gap before it.
@@ -41,6 +42,10 @@ class Ledger(Protocol):
         Raises:
             LedgerUnavailable: durability is not confirmed. The event may have been written all the same.
         """
+
+    def preparing(self) -> AbstractContextManager[None]:
+        """Surround what leads to one `append`: the ledger may let one such go at a time, until its append,
+        and those who commit may wait a moment for it."""
 
     def find_by_key(self, requester: str, idempotency_key: str) -> Entry | None:
         """Give the issued entry that a requester made under this key, or None.
@@ -77,11 +82,14 @@ class Issuance:
             IdempotencyConflict: the key stands for another request, or its certificate is over.
             SigningFailed, LedgerUnavailable: nothing was handed out; the same request may be sent again.
         """
-        attempt = self._attempt(submission, requester, idempotency_key)
+        with self.ledger.preparing():
+            return self._issue(self._attempt(submission, requester, idempotency_key))
+
+    def _issue(self, attempt: Attempt) -> Issued:
         if (earlier := self._earlier(attempt)) is not None:
             return _repeat(earlier, attempt)
         request = self._read(attempt)
-        match decide(request, requester, self.policy, attempt.time, self.issuer.limits):
+        match decide(request, attempt.requester, self.policy, attempt.time, self.issuer.limits):
             case Refused() as refusal:
                 self._record(refused_event(attempt, refusal.reasons, request))
                 raise RequestRefused("The policy does not allow this certificate.", refusal.reasons)

@@ -41,6 +41,7 @@ class Ledger:
 
     def __init__(self, writer: LedgerWriter, reader: LedgerReader) -> None:
         self._writer = writer
+        self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
 
     def append(self, event: Event) -> Entry:

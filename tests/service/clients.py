@@ -1,17 +1,14 @@
-"""Clients of a running service: a good one, a crowd that behaves badly, and what the ledger says afterwards."""
+"""Clients of a running service: a good one, many good ones at once, and a crowd that behaves badly."""
 
 import contextlib
 import http.client
 import json
 import socket
-import sqlite3
 import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Self
 
 from csrs import good_csr
@@ -179,42 +176,6 @@ def drips(octets: bytes, *, tls: bool = True, rest: bytes = b"A" * 60, seconds: 
     return behave
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What the ledger file holds."""
-
-    indexes: tuple[int, ...]
-    size: int
-    serial_numbers: tuple[str, ...]
-    credential_ids: tuple[str, ...]
-    kinds: tuple[str, ...]
-    fields: tuple[dict[str, Any], ...]
-
-    def check(self) -> None:
-        """Fail unless indexes are contiguous from 0, nothing is there twice, and tables agree."""
-        assert self.indexes == tuple(range(len(self.indexes)))
-        assert self.size == len(self.indexes)
-        assert len(set(self.serial_numbers)) == len(self.serial_numbers) == self.kinds.count("issued")
-        assert len(set(self.credential_ids)) == len(self.credential_ids)
-
-
-def read_ledger(file: Path) -> Record:
-    """Read the ledger behind the service's back."""
-    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-        database.execute("BEGIN")  # one state for all that follows
-        entries = database.execute('SELECT "index", kind, body FROM entries ORDER BY "index"').fetchall()
-        (size,) = database.execute("SELECT size FROM head").fetchone()
-        keys = database.execute("SELECT serial_number, credential_id FROM certificates").fetchall()
-    return Record(
-        indexes=tuple(row[0] for row in entries),
-        size=size,
-        kinds=tuple(row[1] for row in entries),
-        fields=tuple(json.loads(row[2]) for row in entries),
-        serial_numbers=tuple(f"{int.from_bytes(row[0], 'big'):x}" for row in keys),
-        credential_ids=tuple(f"X509SHA256={row[1].hex()}" for row in keys),
-    )
-
-
 class Load:
     """Clients that ask again and again on kept-alive connections, until the end of `with`.
 
@@ -291,14 +252,9 @@ class Load:
         return not response.will_close
 
 
-def pages(service: RunningService, **query: str) -> Iterator[dict[str, Any]]:
-    """Yield every record of the log as the operator reads it, newest first."""
-    cursor: str | None = ""
-    while cursor is not None:
-        parts = {"limit": "500"} | query | ({"cursor": cursor} if cursor else {})
-        path = "/v1/certificates?" + "&".join(f"{name}={value}" for name, value in parts.items())
-        answer = service.call("GET", path, token="operator")
-        assert answer.status == 200, answer.text
-        page = answer.json()
-        yield from page["items"]
-        cursor = page.get("nextCursor")
+def wait_until_replaced(service: RunningService, victim: int, seconds: float = 15.0) -> None:
+    """Wait until a worker is gone and another is in its place."""
+    end = time.monotonic() + seconds
+    while victim in service.worker_pids or len(service.worker_pids) < 2:
+        assert time.monotonic() < end, "no new worker"
+        time.sleep(0.05)

@@ -1,14 +1,12 @@
 """One running service for each module; a test that needs another makes its own."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from running_service import RunningService, free_port
+from running_service import RunningService
+from service.workspaces import change_yaml, make_workspace
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +19,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[RunningService]:
     """Serve with a ledger that waits one second for its lock."""
-    directory = tmp_path / "kubemint"
-    command = (sys.executable, "-m", "kubemint", "init", "--directory", str(directory), "--port", str(free_port()))
-    subprocess.run(command, check=True, capture_output=True)
-    config = directory / "kubemint.yaml"
-    settings = yaml.safe_load(config.read_text())
-    settings["ledger"]["lockWait"] = "1s"
-    config.write_text(yaml.safe_dump(settings))
-    with RunningService(directory, config=config) as running:
+    config = make_workspace(tmp_path / "kubemint")
+    change_yaml(config, lambda settings: settings["ledger"].update(lockWait="1s"))
+    with RunningService(config.parent, config=config) as running:
         yield running

@@ -163,17 +163,3 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "says goodbye in TLS alone": _says_goodbye_in_tls_alone,
     "sends garbage in TLS": _sends_garbage_in_tls,
 }
-
-# Those that the service does not stand yet.
-OPEN = (
-    "announces a large body and sends none",
-    "announces a body of a terabyte",
-    "writes a length with zeros in front",
-    "sends chunks beyond the limit without end",
-    "sends a long head without end",
-    "drips a long head",
-    "asks for much and never reads",
-    "asks for much and reads slowly",
-    "sends a body in tiny TLS records",
-    "sends chunks in tiny TLS records",
-)

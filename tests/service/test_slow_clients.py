@@ -2,12 +2,13 @@
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from running_service import RunningService
 from service.clients import CSR, PATIENCE_SECONDS, Crowd, Load, request_head, slowest_good_client, tls_client
-from service.hostile import BEHAVIOURS, FEW, OPEN
+from service.hostile import BEHAVIOURS, FEW
 from service.limits import open_files
 
 _TWO_WAYS = {
@@ -31,7 +32,7 @@ _TWO_WAYS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in BEHAVIOURS if name not in OPEN])
+@pytest.mark.parametrize("name", BEHAVIOURS)
 def test_a_crowd_keeps_nobody_waiting(service: RunningService, name: str) -> None:
     """While 60 clients behave badly a new client gets its certificate at once, and no worker is lost."""
     workers = set(service.worker_pids)
@@ -91,6 +92,18 @@ def test_more_idle_connections_than_there_is_room_for(service: RunningService) -
         assert slowest_good_client(service) < PATIENCE_SECONDS
     assert slowest_good_client(service, 0.5) < PATIENCE_SECONDS
     assert set(service.worker_pids) == workers
+
+
+def test_idle_connections_within_a_usual_limit_of_open_files(tmp_path: Path) -> None:
+    """With 1,024 open files, a usual limit, idle clients keep nobody out."""
+    with open_files(1024):
+        service = RunningService(tmp_path / "kubemint").start()
+    try:
+        with open_files(8192), Crowd(service, _opens_fifty, size=50):
+            time.sleep(1.5)
+            assert slowest_good_client(service) < PATIENCE_SECONDS
+    finally:
+        service.stop()
 
 
 def _opens_fifty(crowd: Crowd) -> None:

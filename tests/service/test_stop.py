@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from running_service import RunningService
-from service.clients import Load, ask, read_ledger, request_head, tls_client
+from service.clients import Load, ask, request_head, tls_client
+from service.record import read_ledger
 
 
 def _stop(service: RunningService, times: int = 1) -> tuple[int, float]:

@@ -66,7 +66,7 @@ def _is_issued_by(certificate: x509.Certificate, parent: x509.Certificate) -> bo
     try:
         certificate.verify_directly_issued_by(parent)
         purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, x509.DuplicateExtension):
         return False
     return ExtendedKeyUsageOID.CLIENT_AUTH in purposes
 

@@ -4,6 +4,7 @@ A token has 256 random bits, so one hash is enough: there is nothing to guess. T
 when it changes, so that a new token works, and a deleted one stops working, within a second.
 """
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -12,7 +13,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +67,24 @@ def load_tokens(file: Path) -> tuple[TokenRecord, ...]:
     except ValidationError as fault:
         lines = [f"{path}: {message}" for path, message in problem_lines(fault.messages)]
         raise ConfigurationError(str(file), lines) from None
+
+
+@contextmanager
+def exclusive(file: Path) -> Iterator[None]:
+    """Keep others from changing a tokens file between reading and replacing it.
+
+    Raises:
+        ConfigurationError: its folder cannot be written.
+    """
+    try:
+        lock = os.open(file.with_name(f".{file.name}.lock"), os.O_CREAT | os.O_WRONLY, 0o600)
+    except OSError as fault:
+        raise ConfigurationError(str(file), [f"cannot be written: {fault.strerror}"]) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def save_tokens(file: Path, records: tuple[TokenRecord, ...]) -> None:
@@ -120,14 +140,15 @@ class TokenAuthenticator:
     def _reload_if_changed(self) -> None:
         self._next_check = self._monotonic() + _CHECK_EVERY_SECONDS
         try:
-            if self._file_state() != self._state:
+            state = self._file_state()  # before the content: what changes in between is noticed next time
+            if state != self._state:
                 self._reload()
+                self._state = state
         except (OSError, ConfigurationError) as fault:
             _log.error("tokens file not loaded, the last good one stays", extra={"problem": str(fault)})
 
     def _reload(self) -> None:
         records = load_tokens(self._file)
-        self._state = self._file_state()
         self._by_digest = MappingProxyType({bytes.fromhex(record.sha256): record for record in records})
 
     def _file_state(self) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from kubemint.client.files import read_text
+from kubemint.client.files import read_token
 from kubemint.documents import parse_json, parse_yaml
 from kubemint.errors import ConfigurationError, InvalidDocument, Reason, ServiceRefused, ServiceUnavailable
 
@@ -58,7 +58,13 @@ def find_service(
         raise ConfigurationError(
             "service", [f"name it with --url or {URL_VARIABLE}, or work where {CLIENT_FILE} is"]
         )
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # checked only when it is asked for
+    except ValueError as fault:
+        raise ConfigurationError("service", [f"{address!r} is no address: {fault}"]) from None
+    if not parts.hostname:
+        raise ConfigurationError("service", [f"{address!r} names no host"])
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ConfigurationError("service", [f"{address!r} must begin with https:// (or http:// on this machine)"])
     return ServiceAddress(
@@ -76,7 +82,7 @@ class ServiceConnection:
         self._pause = pause
         self._headers = {"Accept": "application/json", "User-Agent": "kubemint"}
         if address.token_file is not None:
-            self._headers["Authorization"] = f"Bearer {read_text(address.token_file).strip()}"
+            self._headers["Authorization"] = f"Bearer {read_token(address.token_file)}"
 
     def get(self, path: str) -> dict[str, Any]:
         """GET a JSON document.
@@ -135,16 +141,18 @@ class ServiceConnection:
 
 def _document(status: int, answer: bytes) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = parse_json(answer)
+        document = parse_json(answer)
     except InvalidDocument:
         raise ServiceUnavailable(f"the service answered {status} without JSON; is it kubemint?") from None
-    if status < http.HTTPStatus.BAD_REQUEST:
+    if not isinstance(document, dict):
+        raise ServiceUnavailable(f"the service answered {status} with JSON of another shape; is it kubemint?")
+    if status in {http.HTTPStatus.OK, http.HTTPStatus.CREATED}:
         return document
-    if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+    if not http.HTTPStatus.BAD_REQUEST <= status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
         raise ServiceUnavailable(f"the service answered {status}: {_problem_text(document)}")
     reasons = tuple(
-        Reason(code=reason["code"], message=reason["message"], path=reason["path"])
-        for reason in document.get("reasons", ())
+        Reason(code=str(reason.get("code")), message=str(reason.get("message")), path=str(reason.get("path")))
+        for reason in _objects(document, "reasons")
     )
     raise ServiceRefused(_problem_text(document), reasons, status=status)
 
@@ -153,18 +161,30 @@ def _problem_text(document: Mapping[str, Any]) -> str:
     lines = [
         f"{document.get('detail', 'no detail')} ({document.get('code')}, request {document.get('requestId')})"
     ]
-    lines += [f"  - {reason['message']} [{reason['path']}]" for reason in document.get("reasons", ())]
-    lines += [f"  - {error['path']}: {error['message']}" for error in document.get("errors", ())]
+    lines += [f"  - {reason.get('message')} [{reason.get('path')}]" for reason in _objects(document, "reasons")]
+    lines += [f"  - {error.get('path')}: {error.get('message')}" for error in _objects(document, "errors")]
     return "\n".join(lines)
+
+
+def _objects(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = document.get(name)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _local_settings() -> dict[str, Any]:
     if not CLIENT_FILE.exists():
         return {}
     try:
-        settings: dict[str, Any] = parse_yaml(CLIENT_FILE.read_bytes())
+        settings = parse_yaml(CLIENT_FILE.read_bytes())
+    except OSError as fault:
+        raise ConfigurationError(str(CLIENT_FILE), [f"cannot be read: {fault.strerror}"]) from None
     except InvalidDocument as fault:
         raise ConfigurationError(str(CLIENT_FILE), [fault.message]) from None
+    names = {"url", "ca", "tokenFile"}
+    if not isinstance(settings, dict) or not settings.keys() <= names:
+        raise ConfigurationError(str(CLIENT_FILE), [f"may hold {', '.join(sorted(names))} and nothing else"])
+    if not all(isinstance(value, str) for value in settings.values()):
+        raise ConfigurationError(str(CLIENT_FILE), ["holds something that is not text"])
     return {
         name: CLIENT_FILE.parent / value if name in {"ca", "tokenFile"} else value
         for name, value in settings.items()

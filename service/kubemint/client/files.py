@@ -49,12 +49,33 @@ def kubeconfig(cluster: KubeconfigCluster, user: str, certificate_pem: str, key_
     return json.dumps(document, indent=2) + "\n"
 
 
-def refuse_to_overwrite(files: tuple[Path, ...]) -> None:
-    """Stop before anything is asked for, if an answer would replace what is there.
+def read_token(file: Path) -> str:
+    """Read a bearer token: one line of visible characters.
+
+    Raises:
+        ConfigurationError: it is not; the message holds nothing of the file.
+    """
+    words = read_text(file).split()
+    if len(words) != 1 or not words[0].isprintable():
+        raise ConfigurationError(str(file), ["must hold one token, in one line"])
+    return words[0]
+
+
+def check_writable(files: tuple[Path, ...], *, overwrite: bool) -> None:
+    """Stop before anything is asked for, if the answer could not be written, or would replace what is there.
 
     Raises:
         ConfigurationError: naming the files.
     """
+    if len(set(files)) != len(files):
+        raise ConfigurationError(str(files[0]), ["is named twice"])
+    for file in files:
+        if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+            raise ConfigurationError(str(file), ["its folder is not there, or cannot be written"])
+        if file.is_dir():
+            raise ConfigurationError(str(file), ["is a folder"])
+    if overwrite:
+        return
     if there := [str(file) for file in files if file.exists()]:
         raise ConfigurationError(", ".join(there), ["is there already; --overwrite replaces it"])
 
@@ -67,8 +88,10 @@ def read_text(file: Path) -> str:
     """
     try:
         return file.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ConfigurationError(str(file), [f"cannot be read: {fault}"]) from None
+    except OSError as fault:
+        raise ConfigurationError(str(file), [f"cannot be read: {fault.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(str(file), ["is not text in ASCII"]) from None
 
 
 def write_file(file: Path, text: str, mode: int) -> None:
@@ -79,8 +102,9 @@ def write_file(file: Path, text: str, mode: int) -> None:
             stream.write(text)
         temporary.replace(file)
     except OSError as fault:
-        temporary.unlink(missing_ok=True)
         raise ConfigurationError(str(file), [f"cannot be written: {fault.strerror}"]) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _base64(text: str) -> str:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from kubemint.client.connection import ServiceConnection, find_service
-from kubemint.client.files import KubeconfigCluster, kubeconfig, read_text, refuse_to_overwrite, write_file
+from kubemint.client.files import KubeconfigCluster, check_writable, kubeconfig, read_text, write_file
 from kubemint.client.options import DurationType, service_options
 from kubemint.errors import ConfigurationError, ServiceRefused
 from kubemint.x509.generate import GENERATED_KEY_TYPES, GeneratedKey, generate_key
@@ -77,8 +77,7 @@ def request(**options: Any) -> None:
     to two files.
     """
     outputs = _outputs(options)
-    if not options["overwrite"]:
-        refuse_to_overwrite(outputs.files)
+    check_writable(outputs.files, overwrite=options["overwrite"])
     connection = ServiceConnection(find_service(options["url"], options["ca"], options["token_file"]))
     cluster = None
     if outputs.kubeconfig_file is not None:
@@ -116,11 +115,20 @@ def _cluster(connection: ServiceConnection, given: ClusterOptions) -> Kubeconfig
     if server is None:
         raise ConfigurationError("cluster", ["the service does not know the API server; give --cluster-server"])
     if given.ca_file is not None:
-        authority = read_text(given.ca_file)
+        authority = _certificates(given.ca_file)
     else:
         authority = known.get("certificateAuthority") or connection.get("/v1/ca")["trustBundle"]
     name = given.name or known.get("name") or "kubernetes"
     return KubeconfigCluster(name=name, server=server, certificate_authority=authority)
+
+
+def _certificates(file: Path) -> str:
+    pem = read_text(file)
+    try:
+        x509.load_pem_x509_certificates(pem.encode("ascii"))
+    except ValueError:
+        raise ConfigurationError(str(file), ["there is no certificate in PEM that can be read"]) from None
+    return pem
 
 
 def _body(key: GeneratedKey, options: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from kubemint.commands.workspace import CaSource, ClusterAddress, create_workspace
+from kubemint.config import server_address_problem
 from kubemint.x509.generate import GENERATED_KEY_TYPES
 
 _existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -52,8 +53,8 @@ def init(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     if (ca_certificate is None) != (ca_key is None):
         raise click.UsageError("--ca-certificate and --ca-key go together.")
-    if cluster_server is not None and not cluster_server.startswith("https://"):
-        raise click.UsageError("--cluster-server must begin with https://")
+    if cluster_server is not None and (message := server_address_problem(cluster_server)):
+        raise click.UsageError(f"--cluster-server: {message}")
     create_workspace(
         directory,
         CaSource(

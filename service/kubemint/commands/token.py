@@ -13,6 +13,7 @@ from kubemint.authentication.tokens import (
     DEFAULT_TOKEN_LIFETIME,
     TOKEN_NAME,
     TokenRecord,
+    exclusive,
     load_tokens,
     new_token,
     save_tokens,
@@ -57,11 +58,12 @@ def create(file: Path, name: str, expires: timedelta) -> None:
     """Create a token called NAME and print it: this once, and never again."""
     if not TOKEN_NAME.fullmatch(name):
         raise click.UsageError("NAME must be lower-case letters, digits, '-' and '.', at most 63 of them.")
-    records = load_tokens(file) if file.exists() else ()
-    if any(record.name == name for record in records):
-        raise ConfigurationError(str(file), [f"there is a token {name!r} already; delete it first"])
     secret, record = new_token(name, datetime.now(UTC).replace(microsecond=0) + expires)
-    save_tokens(file, (*records, record))
+    with exclusive(file):
+        records = load_tokens(file) if file.exists() else ()
+        if any(known.name == name for known in records):
+            raise ConfigurationError(str(file), [f"there is a token {name!r} already; delete it first"])
+        save_tokens(file, (*records, record))
     click.echo(secret)
     click.echo(f"Token {name} is good until {record.expires:%Y-%m-%d %H:%M} UTC.", err=True)
 
@@ -81,11 +83,12 @@ def list_tokens(file: Path) -> None:
 @_with_tokens_file
 def delete(file: Path, name: str) -> None:
     """Delete the token NAME: it stops working within a second."""
-    records = load_tokens(file)
-    kept: tuple[TokenRecord, ...] = tuple(record for record in records if record.name != name)
-    if len(kept) == len(records):
-        raise ConfigurationError(str(file), [f"there is no token {name!r}"])
-    save_tokens(file, kept)
+    with exclusive(file):
+        records = load_tokens(file)
+        kept: tuple[TokenRecord, ...] = tuple(record for record in records if record.name != name)
+        if len(kept) == len(records):
+            raise ConfigurationError(str(file), [f"there is no token {name!r}"])
+        save_tokens(file, kept)
     click.echo(f"Token {name} is deleted.", err=True)
 
 

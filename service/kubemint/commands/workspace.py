@@ -3,6 +3,7 @@
 It appears whole or not at all: everything is written beside it first and moved into place at the end.
 """
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from kubemint.authentication.tokens import new_token, save_tokens
 from kubemint.errors import ConfigurationError
 from kubemint.ledger import sqlite
-from kubemint.signing.pem import load_certificates, load_key, read_file
+from kubemint.signing.pem import load_certificates, load_key, read_file, read_passphrase
 from kubemint.x509.generate import GeneratedKey, generate_key, self_signed_ca, self_signed_server
 from kubemint.x509.issuer import issuer_from, issuer_problems
 
@@ -77,8 +78,16 @@ def create_workspace(
     Raises:
         ConfigurationError: there is something already, or the CA to import is not fit to sign.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ConfigurationError(str(directory), ["is there already, and not empty; nothing was changed"])
+    directory = directory.absolute()
+    try:
+        _create(directory, ca, port, cluster, now)
+    except OSError as fault:
+        raise ConfigurationError(str(directory), [f"cannot be made: {fault.strerror}"]) from None
+
+
+def _create(directory: Path, ca: CaSource, port: int, cluster: ClusterAddress | None, now: datetime) -> None:
+    if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
+        raise ConfigurationError(str(directory), ["is there already, and no empty folder; nothing was changed"])
     directory.parent.mkdir(parents=True, exist_ok=True)
     draft = directory.parent / f".{directory.name}.{os.getpid()}"
     draft.mkdir(mode=0o700)
@@ -140,7 +149,7 @@ def _write_tokens(directory: Path, now: datetime) -> None:
 def _write_key(file: Path, key: GeneratedKey, passphrase_file: Path | None) -> None:
     encryption: KeySerializationEncryption = NoEncryption()
     if passphrase_file is not None:
-        encryption = BestAvailableEncryption(read_file(passphrase_file).split(b"\n", 1)[0].rstrip(b"\r"))
+        encryption = BestAvailableEncryption(read_passphrase(passphrase_file))
     _write(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
 
 
@@ -163,12 +172,12 @@ def _configuration(ca: CaSource, port: int, cluster: ClusterAddress | None) -> s
         "  key: file:ca.key",
     ]
     if ca.passphrase_file is not None:
-        lines.append(f'  passphraseFile: "{ca.passphrase_file.absolute()}"')
+        lines.append(f"  passphraseFile: {json.dumps(str(ca.passphrase_file.absolute()))}")
     lines += [
         "policyFile: policy.yaml",
         "authentication: {tokensFile: tokens.yaml}",
         'ledger: {url: "sqlite:///ledger.db"}',
     ]
     if cluster is not None:
-        lines += ["cluster:", f'  name: "{cluster.name}"', f'  server: "{cluster.server}"']
+        lines += ["cluster:", f"  name: {json.dumps(cluster.name)}", f"  server: {json.dumps(cluster.server)}"]
     return "\n".join(lines) + "\n"

@@ -5,7 +5,7 @@ from importlib.resources import files
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.ledger.writer import WritableDatabase
@@ -27,4 +27,5 @@ def migrate(database: WritableDatabase) -> None:
     except CommandError as fault:
         raise ConfigurationError("ledger", [f"written by another version of kubemint: {fault}"]) from None
     except SQLAlchemyError as fault:
-        raise LedgerUnavailable(f"the ledger cannot be opened: {fault}") from fault
+        cause = fault.orig if isinstance(fault, DBAPIError) else fault
+        raise LedgerUnavailable(f"the ledger cannot be opened: {cause}") from fault

@@ -10,7 +10,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -54,15 +54,24 @@ class SqliteFile:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(
-                self._file, timeout=0.0, isolation_level=None, check_same_thread=False
+                self._file,
+                timeout=self._lock_wait_seconds,  # while another process recovers the file
+                isolation_level=None,
+                check_same_thread=False,
             )
             _configure(self._connection)
+            self._connection.execute("PRAGMA busy_timeout=0").fetchall()  # from here on `_begin` does the waiting
         return self._connection
 
     def _close(self) -> None:
-        """Closing rolls back whatever is open, and leaves no state behind for the next transaction."""
+        """Leave no state behind for the next transaction.
+
+        A cursor in a traceback would keep a closed connection, and its lock, alive: so roll back first.
+        """
         connection, self._connection = self._connection, None
         if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.rollback()
             connection.close()
 
     def _begin(self, cursor: sqlite3.Cursor) -> None:

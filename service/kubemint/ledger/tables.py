@@ -61,11 +61,10 @@ certificates: Final = Table(
     Column("user_name", Text, nullable=False),
     Column("profile", Text, nullable=False),
     Column("decided_at", _Count, nullable=False),
-    Column("not_after", _Count, nullable=False, index=True),
+    Column("not_after", _Count, nullable=False),
     Column("idempotency_key", Text),
     Index("ix_certificates_user_name", "user_name", "entry_index"),
     Index("ix_certificates_requester", "requester", "entry_index"),
-    Index("ix_certificates_profile", "profile", "entry_index"),
     Index(
         "ux_certificates_idempotency_key",
         "requester",

@@ -1,8 +1,12 @@
 """Adding to the ledger: one transaction for all who wait (group commit).
 
-Each thread leaves its event in the queue and takes the commit lock. Whoever holds it writes everything
-that waits, its own event included, and commits once; the others find theirs done when the lock comes
-to them. Compared with a writer thread, nobody hands the interpreter over and back for one commit.
+Each thread leaves its event in the queue and takes the commit lock. Whoever holds it waits a moment for
+those who are about to leave theirs, writes everything that waits and commits once; the others find
+theirs done when the lock comes to them. Compared with a writer thread, nobody hands the interpreter
+over and back for one commit.
+
+Up to its append, one request at a time is prepared: in one interpreter two computations at once only
+take turns at every system call, and each turn costs. Who waits for the disk lets the next one go.
 
 The statements are compiled once, from the tables, and given to the driver as they are: building them
 anew for each batch cost more than the rest of an issuance together.
@@ -11,8 +15,8 @@ anew for each batch cost more than the rest of an issuance together.
 import json
 import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -26,6 +30,8 @@ from kubemint.ledger.rows import Row, query_rows
 from kubemint.transparency.tree import leaf_hash
 
 BATCH_MAX: Final = 128  # bounds how long one transaction holds the head, whatever waits
+
+GATHER_SECONDS: Final = 0.01  # how long a commit waits for those who are about to write
 
 _KeyOwner = tuple[str, str]
 
@@ -74,14 +80,32 @@ class LedgerWriter:
         self._statements = Statements(database.engine)
         self._queue: deque[_Waiting] = deque()
         self._commit_lock = threading.Lock()
+        self._all_came = threading.Condition()
+        self._coming = 0
+        self._turn = threading.Lock()
+        self._thread = threading.local()
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Keep `kubemint.issuance.Ledger.preparing`."""
+        with self._all_came:
+            self._coming += 1
+        self._turn.acquire()
+        self._thread.is_coming = True
+        try:
+            yield
+        finally:
+            self._has_come()
 
     def append(self, event: Event) -> Entry:
         """Keep `kubemint.issuance.Ledger.append`."""
         waiting = _Waiting(event)
         self._queue.append(waiting)
+        self._has_come()
         while not waiting.done:
             with self._commit_lock:
                 if not waiting.done:
+                    self._wait_for_the_others()
                     self._commit_waiting()
         if waiting.entry is None:
             raise LedgerUnavailable("the record could not be written") from waiting.fault
@@ -95,6 +119,21 @@ class LedgerWriter:
         """
         with self._commit_lock, self._database.transaction() as cursor:
             cursor.execute(self._statements.beat, {"time": rfc3339(now)})
+
+    def _has_come(self) -> None:
+        """Take a thread off those who are waited for, once, and let the next one have its turn."""
+        if getattr(self._thread, "is_coming", False):
+            self._thread.is_coming = False
+            self._turn.release()
+            with self._all_came:
+                self._coming -= 1
+                if self._coming == 0:
+                    self._all_came.notify()
+
+    def _wait_for_the_others(self) -> None:
+        """Let those who have announced themselves come too, for a moment: one commit for all costs as one."""
+        with self._all_came:
+            self._all_came.wait_for(lambda: self._coming == 0, GATHER_SECONDS)
 
     def _commit_waiting(self) -> None:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]

@@ -12,7 +12,7 @@ from typing import Any, Final
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from kubemint.errors import ConfigurationError
-from kubemint.fields import Duration, StrictSchema, Text, problem_lines
+from kubemint.fields import Duration, NamedEntries, StrictSchema, Text, problem_lines
 from kubemint.policy.rules import (
     FORBIDDEN_NAMES,
     CertificateRule,
@@ -155,7 +155,7 @@ class _PolicySchema(StrictSchema):
     api_version = Text(data_key="apiVersion", required=True, validate=validate.Equal(API_VERSION))
     kind = Text(required=True, validate=validate.Equal("Policy"))
     limits = fields.Nested(_LimitsSchema, load_default=lambda: _LimitsSchema().load({}))
-    profiles = fields.Dict(
+    profiles = NamedEntries(
         keys=Text(
             validate=validate.Regexp(f"^{_PROFILE_NAME}\\Z", error="Must be lower-case letters, digits and '-'.")
         ),

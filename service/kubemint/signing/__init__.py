@@ -5,7 +5,6 @@ package knows it, so that signing is the same for all.
 """
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
@@ -21,11 +20,11 @@ def open_key(uri: str, directory: Path, passphrase_file: Path | None) -> Certifi
     Raises:
         ConfigurationError: no such scheme, or the key cannot be opened; never with any of its content.
     """
-    parts = urlsplit(uri)
-    match parts.scheme:
-        case "file":
-            return load_key(directory / parts.path, passphrase_file)
+    scheme, separator, place = uri.partition(":")
+    match scheme:
+        case "file" if place.startswith("//") and not place.startswith("///"):
+            raise ConfigurationError("issuer.key", [f"{uri!r} names a host; from the root it is file:///PATH"])
+        case "file" if separator and place:
+            return load_key(directory / place.removeprefix("//"), passphrase_file)
         case _:
-            raise ConfigurationError(
-                "issuer.key", [f"{parts.scheme or uri!r} is not a kind of key: use file:PATH"]
-            )
+            raise ConfigurationError("issuer.key", [f"{uri!r} is not a kind of key: use file:PATH"])

@@ -20,12 +20,10 @@ def load_key(file: Path, passphrase_file: Path | None) -> CertificateIssuerPriva
     Raises:
         ConfigurationError: unreadable, damaged, of a kind that does not sign, or locked.
     """
-    passphrase = None
-    if passphrase_file is not None:
-        passphrase = read_file(passphrase_file).split(b"\n", 1)[0].rstrip(b"\r")
+    passphrase = None if passphrase_file is None else read_passphrase(passphrase_file)
     pem = read_file(file)
     try:
-        key = load_pem_private_key(pem, passphrase or None)
+        key = load_pem_private_key(pem, passphrase)
     except TypeError:
         wrong = (
             "is encrypted: name a passphraseFile"
@@ -57,6 +55,18 @@ def load_certificates(file: Path) -> Sequence[x509.Certificate]:
         raise ConfigurationError(str(file), ["there is no certificate in PEM that can be read"]) from None
 
 
+def read_passphrase(file: Path) -> bytes:
+    """Read the passphrase of a key: the first line of a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is empty.
+    """
+    passphrase = read_file(file).split(b"\n", 1)[0].rstrip(b"\r")
+    if not passphrase:
+        raise ConfigurationError(str(file), ["its first line, the passphrase, is empty"])
+    return passphrase
+
+
 def read_file(file: Path) -> bytes:
     """Read a file that the configuration names.
 
@@ -65,5 +75,6 @@ def read_file(file: Path) -> bytes:
     """
     try:
         return file.read_bytes()
-    except OSError as fault:
-        raise ConfigurationError(str(file), [f"cannot be read: {fault.strerror}"]) from None
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
+        cause = fault.strerror if isinstance(fault, OSError) else str(fault)
+        raise ConfigurationError(str(file), [f"cannot be read: {cause}"]) from None

@@ -3,7 +3,6 @@
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from kubemint.errors import SigningFailed
@@ -27,14 +26,13 @@ def check_signing(issuer: Issuer) -> None:
 
 
 def _sign_and_verify(issuer: Issuer) -> None:
-    public_key = issuer.certificate.public_key()
-    match issuer.key, public_key:
-        case rsa.RSAPrivateKey() as key, rsa.RSAPublicKey() as public:
-            signature = key.sign(_INPUT, padding.PKCS1v15(), hashes.SHA256())
-            public.verify(signature, _INPUT, padding.PKCS1v15(), hashes.SHA256())
-        case ec.EllipticCurvePrivateKey() as key, ec.EllipticCurvePublicKey() as public:
-            public.verify(key.sign(_INPUT, ec.ECDSA(hashes.SHA256())), _INPUT, ec.ECDSA(hashes.SHA256()))
-        case ed25519.Ed25519PrivateKey() as key, ed25519.Ed25519PublicKey() as public:
-            public.verify(key.sign(_INPUT), _INPUT)
+    match issuer.key, issuer.signature_hash:
+        case rsa.RSAPrivateKey() as key, algorithm if algorithm is not None:
+            signature = key.sign(_INPUT, padding.PKCS1v15(), algorithm)
+        case ec.EllipticCurvePrivateKey() as key, algorithm if algorithm is not None:
+            signature = key.sign(_INPUT, ec.ECDSA(algorithm))
+        case ed25519.Ed25519PrivateKey() as key, _:
+            signature = key.sign(_INPUT)
         case _:
             raise InvalidSignature
+    issuer.verify(signature, _INPUT)

@@ -7,12 +7,13 @@ from typing import Any, Final
 from flask import Response, request
 
 PEM_CHAIN: Final = "application/pem-certificate-chain"  # RFC 8555 9.1
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
 _LINE: Final = 64  # RFC 7468 2
 
 
 def json_response(body: Mapping[str, Any], status: int = 200) -> Response:
     """Answer in JSON."""
-    return Response(json.dumps(body, ensure_ascii=False), status, mimetype="application/json")
+    return Response(_ENCODE(body), status, mimetype="application/json")
 
 
 def base64_to_pem(certificate: str) -> str:

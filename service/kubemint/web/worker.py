@@ -56,6 +56,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
 
     def run(self) -> None:
         """Accept and sweep until told to stop, then until what has begun is done."""
+        # gunicorn looks every setting up through a dictionary of objects, some twenty times a request.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         threads = [self.tpool.submit(self._serve) for _ in range(self.cfg.threads)]
         for listener in self.sockets:
             listener.setblocking(False)
@@ -177,6 +179,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         seconds = self.cfg.timeout_of_request if connection.arrival.has_begun else self.cfg.keepalive
         connection.deadline = time.monotonic() + (seconds if self.alive else min(seconds, LINGER_SECONDS))
         connection.phase = Phase.REQUEST
+        if not connection.arrival.has_begun:
+            raise BlockingIOError  # the next request is not here yet: nobody sends it before this answer
 
     def _note_handshake_fault(self, connection: Connection, fault: Exception) -> None:
         if connection.phase is Phase.HANDSHAKE and isinstance(fault, ssl.SSLError):

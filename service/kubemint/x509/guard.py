@@ -30,7 +30,8 @@ _EXACT: Final = {  # RFC 5280 4.2.1: OID → critical, octets of the value
     "2.5.29.37": (False, bytes.fromhex("300a06082b06010505070302")),  # extendedKeyUsage: clientAuth alone
 }
 _KEY_USAGE_OID: Final = "2.5.29.15"
-_IDENTIFIERS: Final = ("2.5.29.14", "2.5.29.35")  # subjectKeyIdentifier, authorityKeyIdentifier
+_SUBJECT_KEY_IDENTIFIER: Final = "2.5.29.14"
+_AUTHORITY_KEY_IDENTIFIER: Final = "2.5.29.35"
 
 
 @asn1.sequence
@@ -52,12 +53,19 @@ class _TbsCertificate:
 
     version: Annotated[int, asn1.Explicit(0)]
     serial_number: int
-    signature: asn1.TLV
+    signature_algorithm: asn1.TLV
     issuer: asn1.TLV
     validity: _Validity
     subject: list[asn1.SetOf[AttributeTypeAndValue]]
     public_key: asn1.TLV
     extensions: Annotated[list[_Extension], asn1.Explicit(3)]
+
+
+@asn1.sequence
+class _Certificate:
+    tbs: asn1.TLV
+    signature_algorithm: asn1.TLV
+    signature: asn1.BitString
 
 
 def guard(certificate: SignedCertificate, terms: CertificateTerms, issuer: Issuer) -> None:
@@ -69,9 +77,10 @@ def guard(certificate: SignedCertificate, terms: CertificateTerms, issuer: Issue
     try:
         parsed = x509.load_der_x509_certificate(certificate.der)
         tbs = asn1.decode_der(_TbsCertificate, parsed.tbs_certificate_bytes)
-        parsed.verify_directly_issued_by(issuer.certificate)
+        issuer.verify(parsed.signature, parsed.tbs_certificate_bytes)
         faults = list(_faults(tbs, certificate, terms, issuer))
-    except (ValueError, TypeError, InvalidSignature) as fault:
+        faults += _algorithm_faults(parsed, tbs, certificate, issuer)
+    except (ValueError, TypeError, x509.InvalidVersion, InvalidSignature) as fault:
         raise SigningFailed("the signed bytes are not a certificate of this issuer") from fault
     if faults:
         raise SigningFailed(f"the signed bytes differ from the decision: {', '.join(faults)}")
@@ -87,46 +96,59 @@ def _faults(
         yield "groups"
     if others:
         yield "subject"
+    if not _is_tlv(tbs.issuer, issuer.subject_der):
+        yield "issuer"
     if not FORBIDDEN_GROUPS.isdisjoint(groups):
         yield "forbidden group"
-    if not _is_key(tbs, terms.spki_der):
+    if not _is_tlv(tbs.public_key, terms.spki_der):
         yield "public key"
-    if _is_key(tbs, issuer.limits.spki_der):
+    if _is_tlv(tbs.public_key, issuer.limits.spki_der):
         yield "issuer's own key"
     validity = (tbs.validity.not_before.as_datetime(), tbs.validity.not_after.as_datetime())
     if validity != (terms.not_before, terms.not_after):
         yield "validity"
     if tbs.serial_number != int(certificate.serial_number, 16) or tbs.serial_number <= 0:
         yield "serial number"
-    yield from _profile_faults(tbs, terms)
+    yield from _profile_faults(tbs, terms, issuer)
+
+
+def _algorithm_faults(
+    parsed: x509.Certificate, tbs: _TbsCertificate, certificate: SignedCertificate, issuer: Issuer
+) -> Iterator[str]:
+    """RFC 5280 4.1.1.2: named twice, inside and outside of what is signed, and the same both times."""
+    outer = asn1.decode_der(_Certificate, certificate.der)
+    same = bytes(outer.signature_algorithm.data) == bytes(tbs.signature_algorithm.data)
+    if not same or parsed.signature_algorithm_oid != issuer.signature_algorithm:
+        yield "signature algorithm"
 
 
 def _identity(tbs: _TbsCertificate) -> tuple[str, tuple[str, ...], int]:
     """Read user and groups as Go does: the last CN, every O; and count what is neither."""
-    user, groups, others = "", [], 0
+    user, groups, others, users = "", [], 0, 0
     for rdn in tbs.subject:
-        for attribute in rdn.as_list():
+        attributes = rdn.as_list()
+        others += len(attributes) != 1
+        for attribute in attributes:
             name = bytes(attribute.value.data).decode("utf-8")
             others += attribute.value.tag_bytes != _UTF8_STRING
             match attribute.type.dotted_string:
                 case "2.5.4.3":  # commonName
-                    others += bool(user)
+                    users += 1
                     user = name
                 case "2.5.4.10":  # organizationName
                     groups.append(name)
                 case _:
                     others += 1
-    return user, tuple(groups), others
+    return user, tuple(groups), others + abs(users - 1)
 
 
-def _is_key(tbs: _TbsCertificate, spki_der: bytes) -> bool:
-    """Compare a certificate's key with a SubjectPublicKeyInfo: the same content behind tag and length."""
-    content = bytes(tbs.public_key.data)
-    header = len(spki_der) - len(content)
-    return spki_der.endswith(content) and 2 <= header <= 5  # one octet of tag, one to four of length
+def _is_tlv(found: asn1.TLV, der: bytes) -> bool:
+    """Compare a value with its whole encoding: the same content behind tag and length."""
+    content = bytes(found.data)
+    return der.endswith(content) and 2 <= len(der) - len(content) <= 5  # one octet of tag, one to four of length
 
 
-def _profile_faults(tbs: _TbsCertificate, terms: CertificateTerms) -> Iterator[str]:
+def _profile_faults(tbs: _TbsCertificate, terms: CertificateTerms, issuer: Issuer) -> Iterator[str]:
     if tbs.version != _VERSION_3:
         yield "version"
     found = {extension.oid.dotted_string: (extension.critical, extension.value) for extension in tbs.extensions}
@@ -135,8 +157,13 @@ def _profile_faults(tbs: _TbsCertificate, terms: CertificateTerms) -> Iterator[s
     for oid, value in expected.items():
         if found.pop(oid, None) != value:
             yield f"extension {oid}"
-    for oid in _IDENTIFIERS:
-        if found.pop(oid, (True, b""))[0]:
-            yield f"extension {oid}"
-    if found or len(tbs.extensions) != len(expected) + len(_IDENTIFIERS):
+    if found.pop(_SUBJECT_KEY_IDENTIFIER, None) != (False, _identifier_of(terms)):
+        yield f"extension {_SUBJECT_KEY_IDENTIFIER}"
+    if found.pop(_AUTHORITY_KEY_IDENTIFIER, None) != (False, issuer.authority_key_identifier.public_bytes()):
+        yield f"extension {_AUTHORITY_KEY_IDENTIFIER}"
+    if found or len(tbs.extensions) != len(expected) + 2:
         yield "extensions"
+
+
+def _identifier_of(terms: CertificateTerms) -> bytes:
+    return x509.SubjectKeyIdentifier.from_public_key(terms.public_key).public_bytes()

@@ -16,9 +16,10 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from kubemint.x509.keys import judge_key
 
@@ -75,6 +76,45 @@ class Issuer:
                 return hashes.SHA256()
 
     @cached_property
+    def signature_algorithm(self) -> x509.ObjectIdentifier:
+        """The algorithm that its certificates name (RFC 5280 4.1.1.2)."""
+        match self.key, self.signature_hash:
+            case ed25519.Ed25519PrivateKey(), _:
+                return SignatureAlgorithmOID.ED25519
+            case ec.EllipticCurvePrivateKey(), hashes.SHA384():
+                return SignatureAlgorithmOID.ECDSA_WITH_SHA384
+            case ec.EllipticCurvePrivateKey(), _:
+                return SignatureAlgorithmOID.ECDSA_WITH_SHA256
+            case _:
+                return SignatureAlgorithmOID.RSA_WITH_SHA256
+
+    @cached_property
+    def public_key(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey:
+        """The public key in the certificate."""
+        return _issuer_public_key(self.certificate)
+
+    def verify(self, signature: bytes, octets: bytes) -> None:
+        """Check a signature of this issuer, made with its `signature_hash`.
+
+        Raises:
+            InvalidSignature: it is not.
+        """
+        match self.public_key, self.signature_hash:
+            case rsa.RSAPublicKey() as key, algorithm if algorithm is not None:
+                key.verify(signature, octets, padding.PKCS1v15(), algorithm)
+            case ec.EllipticCurvePublicKey() as key, algorithm if algorithm is not None:
+                key.verify(signature, octets, ec.ECDSA(algorithm))
+            case ed25519.Ed25519PublicKey() as key, _:
+                key.verify(signature, octets)
+            case _:
+                raise InvalidSignature
+
+    @cached_property
+    def subject_der(self) -> bytes:
+        """The issuer's name as every certificate of it must carry it."""
+        return self.certificate.subject.public_bytes()
+
+    @cached_property
     def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:
         """The AKI of all it signs: the issuer's own SKI, as the issuer wrote it (RFC 5280 4.2.1.1)."""
         try:
@@ -103,11 +143,14 @@ def issuer_problems(issuer: Issuer, now: datetime) -> Iterator[str]:
         yield "the key does not belong to the certificate"
     _, reasons = judge_key(_issuer_public_key(certificate))
     yield from (reason.message for reason in reasons)
-    if now > certificate.not_valid_after_utc:
-        yield f"the certificate expired at {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
-    if now < certificate.not_valid_before_utc:
-        yield f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
-    yield from _authority_problems(certificate)
+    for authority in issuer.file_order:
+        if now > authority.not_valid_after_utc:
+            yield f"the certificate expired at {authority.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+        if now < authority.not_valid_before_utc:
+            yield f"the certificate is not valid before {authority.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
+    for authority in issuer.file_order:
+        yield from _authority_problems(authority)
+        yield from _purpose_problems(authority)
     yield from _foreign_problems(certificate)
     yield from _chain_problems(issuer)
 
@@ -124,6 +167,16 @@ def _authority_problems(certificate: x509.Certificate) -> Iterator[str]:
             yield "the certificate may not sign certificates (no keyCertSign in its key usage)"
     except x509.ExtensionNotFound:
         return  # RFC 5280 4.2.1.3: without the extension, any usage
+
+
+def _purpose_problems(certificate: x509.Certificate) -> Iterator[str]:
+    """An EKU on a CA bounds what it may issue, for Go as for OpenSSL: without clientAuth, no leaf is accepted."""
+    try:
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(purposes):
+        yield f"{_name(certificate)} may not stand above client certificates (its extended key usage)"
 
 
 def _foreign_problems(certificate: x509.Certificate) -> Iterator[str]:

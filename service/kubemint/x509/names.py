@@ -3,7 +3,7 @@
 Kubernetes takes the user from the common name and a group from every organization. Go's reader
 keeps the *last* common name where there are two, joins the values of a multi-valued RDN and decodes
 some string types to nothing, so a name that two readers could read differently is refused here by
-name (promise P4). Lengths are those of X.520 (ub-common-name, ub-organization-name: 64).
+name (promise P4). Lengths are those of X.520 (ub-common-name, ub-organization-name: 64), counted in octets.
 """
 
 import unicodedata
@@ -17,7 +17,9 @@ from cryptography.x509.oid import NameOID
 
 from kubemint.errors import Reason
 
-NAME_MAX_LENGTH: Final = 64  # X.520 ub-common-name and ub-organization-name, in characters
+NAME_MAX_OCTETS: Final = (
+    64  # X.520 ub-common-name and ub-organization-name; readers differ on characters or octets
+)
 
 _PRINTABLE: Final = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?"
@@ -37,6 +39,16 @@ _ATTRIBUTE_NAMES: Final = {
     "0.9.2342.19200300.100.1.25": "domainComponent (DC)",
     "1.3.6.1.4.1.57683.2": "Kubernetes user UID",
 }
+
+
+_SHORT_NAMES: Final = {"2.5.4.3": "CN", "2.5.4.10": "O", "2.5.4.11": "OU"}
+# Unicode's Default_Ignorable_Code_Point, as far as it is outside of the categories C and Z, and the empty Braille
+# pattern: they show as nothing (DerivedCoreProperties.txt, Unicode 15).
+_SHOWN_AS_NOTHING: Final = frozenset(
+    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}.union(
+        range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)
+    )
+)
 
 
 @asn1.sequence
@@ -81,14 +93,24 @@ def read_subject(rdns: RelativeDistinguishedNames) -> tuple[Subject | None, tupl
     return Subject(user=users[0], groups=tuple(groups)), ()
 
 
+def describe_subject(rdns: RelativeDistinguishedNames) -> str:
+    """Write a subject down for the record, whatever is in it: `CN=eve,O=system:masters`, octets as they come."""
+    return ",".join(
+        f"{_SHORT_NAMES.get(attribute.type.dotted_string, attribute.type.dotted_string)}="
+        + bytes(attribute.value.data).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+        for rdn in rdns
+        for attribute in rdn
+    )
+
+
 def name_reasons(name: str, label: str) -> Iterator[Reason]:
     """Yield what is wrong with a user or group name, wherever it came from."""
     if not name:
         yield Reason(code="name-empty", message=f"{label} is empty", path="csr.subject")
-    if len(name) > NAME_MAX_LENGTH:
+    if (octets := len(name.encode("utf-8", "surrogatepass"))) > NAME_MAX_OCTETS:
         yield Reason(
             code="name-too-long",
-            message=f"{label} has {len(name)} characters; X.520 allows {NAME_MAX_LENGTH}",
+            message=f"{label} has {octets} octets in UTF-8; at most {NAME_MAX_OCTETS} are signed",
             path="csr.subject",
         )
     if name != name.strip():
@@ -135,8 +157,8 @@ def _decode(attribute: AttributeTypeAndValue) -> tuple[str, Reason | None]:
 
 
 def _is_invisible(character: str) -> bool:
-    category = unicodedata.category(character)
-    return category[0] == "C" or (category[0] == "Z" and character != " ")
+    category = unicodedata.category(character)[0]
+    return category == "C" or (category == "Z" and character != " ") or ord(character) in _SHOWN_AS_NOTHING
 
 
 def _count_reasons(users: Sequence[str], groups: Sequence[str]) -> Iterator[Reason]:

@@ -8,6 +8,7 @@ before costly ones: the signature is verified only under a key of a size that we
 import base64
 import binascii
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAl
 
 from kubemint.errors import MalformedRequest, Reason, UnacceptableRequest
 from kubemint.x509.keys import judge_key
-from kubemint.x509.names import AttributeTypeAndValue, read_subject
+from kubemint.x509.names import AttributeTypeAndValue, describe_subject, read_subject
 from kubemint.x509.profile import excess_key_usages
 
 CSR_MAX_OCTETS: Final = 16 * 1024  # an RSA-4096 CSR with a hundred groups has 6 KiB
@@ -65,8 +66,8 @@ class Submission:
     @property
     def sha256(self) -> str:
         """Tell whether two submissions ask for the same: hex SHA-256 over all that was sent."""
-        beside = f"{self.encoding}\n{self.expiration_seconds}\n{self.profile}\n".encode()
-        return hashlib.sha256(beside + self.csr).hexdigest()
+        beside = json.dumps([self.encoding.value, self.expiration_seconds, self.profile]).encode("ascii")
+        return hashlib.sha256(beside + b"\n" + self.csr).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def read_request(submission: Submission) -> SigningRequest:
     reasons += _attribute_reasons(csr)
     reasons += _extension_reasons(csr, public_key)
     if reasons or subject is None or key_type is None:
-        raise _unacceptable(csr, reasons)
+        raise _unacceptable(info, reasons)
     return SigningRequest(
         csr_der=csr_der,
         user=subject.user,
@@ -168,14 +169,14 @@ def _parse(
         reason = _reason(
             "key-type", "the public key is invalid, or of a kind that is not supported", "csr.publicKey"
         )
-        raise _unacceptable(csr, [reason]) from None
+        raise _unacceptable(info, [reason]) from None
 
 
 def _signature_reasons(csr: x509.CertificateSigningRequest, *, key_is_sound: bool) -> Iterator[Reason]:
     """Judge proof of possession (RFC 2986 4.2); under an unsound key the signature says nothing."""
     try:
         algorithm = csr.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+    except (ValueError, UnsupportedAlgorithm):  # ValueError: RSASSA-PSS without its parameters
         algorithm = None
     is_ed25519 = csr.signature_algorithm_oid == SignatureAlgorithmOID.ED25519
     if not is_ed25519 and not isinstance(algorithm, _SIGNATURE_HASHES):
@@ -250,11 +251,8 @@ def _malformed(code: str, message: str) -> MalformedRequest:
     return MalformedRequest(message, (_reason(code, message, "csr"),))
 
 
-def _unacceptable(csr: x509.CertificateSigningRequest, reasons: Sequence[Reason]) -> UnacceptableRequest:
-    try:
-        subject = csr.subject.rfc4514_string()
-    except (ValueError, TypeError):
-        subject = None  # the reasons say why it cannot be read
+def _unacceptable(info: _RequestInfo, reasons: Sequence[Reason]) -> UnacceptableRequest:
+    subject = describe_subject([rdn.as_list() for rdn in info.subject])
     return UnacceptableRequest("The CSR asks for what this service never signs.", reasons, subject=subject)
 
 

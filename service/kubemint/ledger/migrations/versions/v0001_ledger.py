@@ -50,8 +50,6 @@ def upgrade() -> None:
     sa.UniqueConstraint('credential_id'),
     sa.UniqueConstraint('serial_number')
     )
-    op.create_index(op.f('ix_certificates_not_after'), 'certificates', ['not_after'], unique=False)
-    op.create_index('ix_certificates_profile', 'certificates', ['profile', 'entry_index'], unique=False)
     op.create_index('ix_certificates_requester', 'certificates', ['requester', 'entry_index'], unique=False)
     op.create_index('ix_certificates_user_name', 'certificates', ['user_name', 'entry_index'], unique=False)
     op.create_index('ux_certificates_idempotency_key', 'certificates', ['requester', 'idempotency_key'], unique=True, sqlite_where=sa.text('idempotency_key IS NOT NULL'), postgresql_where=sa.text('idempotency_key IS NOT NULL'))

@@ -1,0 +1,86 @@
+"""A folder with a configuration that uses every setting, and a way to change one thing in it."""
+
+import copy
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from kubemint.x509.generate import generate_key, self_signed_ca
+
+DELETED = object()
+CONFIGURATION: dict[str, Any] = {
+    "apiVersion": "kubemint/v1",
+    "kind": "Configuration",
+    "server": {
+        "listen": "127.0.0.1:8443",
+        "tls": {"certificateFile": "tls/tls.crt", "keyFile": "tls/tls.key"},
+        "workers": 3,
+        "threads": 5,
+        "requestTimeout": "7s",
+        "shutdownGrace": "1m30s",
+    },
+    "issuer": {"certificateFile": "ca.crt", "key": "file:ca.key", "passphraseFile": "/run/secrets/passphrase"},
+    "policyFile": "policy/policy.yaml",
+    "authentication": {
+        "tokensFile": "tokens.yaml",
+        "certificates": [{"name": "corp", "caFile": "corp.crt"}, {"name": "lab", "caFile": "lab.crt"}],
+    },
+    "ledger": {"url": "sqlite:///data/ledger.db", "lockWait": "250s"},
+    "cluster": {
+        "name": "prod",
+        "server": "https://10.0.0.1:6443",
+        "certificateAuthorityFile": "cluster.crt",
+    },
+}
+POLICY: dict[str, Any] = {
+    "apiVersion": "kubemint/v1",
+    "kind": "Policy",
+    "profiles": {
+        "developers": {
+            "requesters": [{"token": "ci"}, {"certificate": "corp", "organization": "engineering"}],
+            "users": ["jane"],
+            "lifetime": {"default": "1h", "max": "8h"},
+        }
+    },
+    "roles": {"auditor": [{"certificate": "lab"}]},
+}
+
+
+def changed(document: dict[str, Any], *changes: tuple[str, Any]) -> dict[str, Any]:
+    """Give a document with values at dotted paths set, or DELETED; a number is a place in a list."""
+    copied = copy.deepcopy(document)
+    for path, value in changes:
+        *steps, last = (int(step) if step.isdigit() else step for step in path.split("."))
+        place: Any = copied
+        for step in steps:
+            place = place[step]
+        if value is DELETED:
+            del place[last]
+        else:
+            place[last] = value
+    return copied
+
+
+def write(
+    directory: Path, configuration: dict[str, Any] | None = None, policy: dict[str, Any] | None = None
+) -> Path:
+    """Write a folder with these files in it; give the configuration's."""
+    (directory / "policy").mkdir(parents=True)
+    for name in ("corp", "lab", "cluster"):
+        (directory / f"{name}.crt").write_text(certificate_pem())
+    (directory / "policy" / "policy.yaml").write_text(yaml.safe_dump(POLICY if policy is None else policy))
+    file = directory / "kubemint.yaml"
+    file.write_text(yaml.safe_dump(CONFIGURATION if configuration is None else configuration))
+    return file
+
+
+@cache
+def certificate_pem() -> str:
+    """Make a CA's certificate."""
+    start = datetime(2026, 11, 20, tzinfo=UTC)
+    certificate = self_signed_ca(generate_key("ecdsa-p256"), "some CA", start, timedelta(days=365))
+    return certificate.public_bytes(Encoding.PEM).decode()

@@ -1,0 +1,41 @@
+"""A process whose files may not grow, as on a full disk: `python -m ledger.limited FILE`.
+
+It prints how many of five appends worked before the limit, of three under it, and of five after it.
+"""
+
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from kubemint.errors import LedgerUnavailable
+from kubemint.issuance import Ledger
+from ledger.adapters import SHORT_WAIT, open_ledger
+from ledger.events import issued
+
+
+def main(file: Path) -> None:
+    """Append before, under and after the limit."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write past the limit is an error, as on a full disk
+    ledger = open_ledger(file, SHORT_WAIT)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = _count(ledger, range(1, 6))
+    wal = file.with_name(file.name + "-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (wal, most))
+    under = _count(ledger, range(10, 13))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    print(before, under, _count(ledger, range(20, 25)))
+
+
+def _count(ledger: Ledger, serials: range) -> int:
+    count = 0
+    for serial in serials:
+        try:
+            ledger.append(issued(serial))
+            count += 1
+        except LedgerUnavailable:
+            continue
+    return count
+
+
+main(Path(sys.argv[1]))

@@ -1,0 +1,121 @@
+"""Making the tables, and bringing them up to date without losing a row."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+
+from kubemint.errors import ConfigurationError, KubemintError, LedgerUnavailable
+from kubemint.ledger import sqlite, tables
+from kubemint.ledger.schema import migrate
+from ledger.adapters import Adapter, SqliteAdapter, assert_sound, stored
+from ledger.events import issued
+
+
+@pytest.fixture
+def database(adapter: SqliteAdapter) -> Iterator[sqlite.SqliteFile]:
+    """Give the database of a ledger that is up to date, as a start opens it."""
+    opened = sqlite.SqliteFile(adapter.file)
+    yield opened
+    opened.engine.dispose()
+
+
+def test_the_migrations_make_what_the_code_expects(adapter: Adapter) -> None:
+    """Between the tables that migrations make and those of the code there is no difference."""
+    with adapter.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_every_table_and_index_is_there(adapter: Adapter) -> None:
+    """A new ledger has the tables of the code, Alembic's own, and each index by its name."""
+    inspector = inspect(adapter.engine)
+    assert set(inspector.get_table_names()) == {*tables.metadata.tables, "alembic_version"}
+    for table in tables.metadata.sorted_tables:
+        found = {index["name"] for index in inspector.get_indexes(table.name)}
+        assert {index.name for index in table.indexes} <= found
+
+
+def test_nothing_but_the_known_triggers(sqlite_adapter: SqliteAdapter) -> None:
+    """The only code in the database is what keeps entries from being changed."""
+    with closing(sqlite3.connect(sqlite_adapter.file)) as connection:
+        triggers = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        ).fetchall()
+    assert sorted(triggers) == [("entries_no_delete",), ("entries_no_update",)]
+
+
+def test_migrating_again_changes_nothing(adapter: Adapter, database: sqlite.SqliteFile) -> None:
+    """A ledger that is up to date is left alone, row for row."""
+    entries = [adapter.open().append(issued(serial)) for serial in (1, 2)]
+    before = [stored(adapter, table) for table in tables.metadata.sorted_tables]
+    migrate(database)
+    migrate(database)
+    assert [stored(adapter, table) for table in tables.metadata.sorted_tables] == before
+    assert_sound(adapter, entries)
+
+
+def test_a_ledger_of_a_newer_version_is_refused(adapter: Adapter, database: sqlite.SqliteFile) -> None:
+    """A revision that this version does not know stops the start, and nothing is changed."""
+    adapter.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigurationError, match="another version") as fault:
+        migrate(database)
+    assert fault.value.source == "ledger"
+    with adapter.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "9999"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"this is not a database\n" * 100, b"SQLite format 3\0" + bytes(range(256)) * 20],
+    ids=["text", "torn"],
+)
+def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+    """Another file is refused with an error that says so, and is not touched."""
+    file = tmp_path / "notes.txt"
+    file.write_bytes(content)
+    database = sqlite.SqliteFile(file)
+    with pytest.raises(LedgerUnavailable, match="cannot be opened"):
+        migrate(database)
+    database.engine.dispose()
+    assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(content).digest()
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    """A folder by the name of the ledger is refused with an error of ours."""
+    database = sqlite.SqliteFile(tmp_path)
+    with pytest.raises(KubemintError):
+        migrate(database)
+    database.engine.dispose()
+
+
+def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
+    """An empty file, as `kubemint init` makes it, becomes a ledger at the first start."""
+    file = tmp_path / "ledger.db"
+    sqlite.create_file(file)
+    assert file.stat().st_size == 0
+    adapter = SqliteAdapter(file)
+    assert adapter.open().append(issued(1)).index == 0
+    adapter.close()
+
+
+def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path) -> None:
+    """What cannot be migrated to the end is not migrated at all."""
+    file = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE refusals (mine TEXT)")  # the last table that the migration makes
+        connection.commit()
+    database = sqlite.SqliteFile(file)
+    with pytest.raises(LedgerUnavailable):
+        migrate(database)
+    database.engine.dispose()
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [
+            ("refusals",)
+        ]

@@ -1,0 +1,199 @@
+"""Finding entries: by what names a certificate, and page by page."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from kubemint.audit import Entry, Event, EventKind
+from kubemint.ledger.reader import Filter, LedgerReader, State
+from ledger.adapters import Adapter
+from ledger.events import NOW, issued, refused, unfit
+
+HOUR = timedelta(hours=1)
+LATER = NOW + timedelta(minutes=90)
+
+EVENTS = (
+    issued(1, by="ci", user="jane", groups=("developers", "team-a"), time=NOW),
+    issued(2, by="ci", user="jane", groups=("developers",), time=NOW + HOUR),
+    refused(by="ci", user="jane", groups=("developers",), asked_profile="admins", time=NOW + HOUR),
+    issued(3, by="cd", user="jane", groups=("team-a",), profile="deployers", time=NOW + HOUR),
+    issued(4, by="cd", user="mary", groups=(), profile="deployers", time=NOW + HOUR, lifetime=HOUR / 60),
+    refused(by="cd", user="mary", groups=("team-a",), time=NOW),
+    unfit(by="cd", subject="CN=mary", time=NOW + HOUR),
+    issued(5, by="ci", user="mary", groups=("team-a", "developers"), time=NOW + HOUR),
+    refused(by="ci", user="system:masters", asked_profile="developers", time=NOW + HOUR),
+)
+FILTERS: dict[str, tuple[Any, Callable[[Event], bool]]] = {
+    "user": ("jane", lambda event: event.fields.get("user") == "jane"),
+    "group": ("team-a", lambda event: "team-a" in event.fields.get("groups", ())),
+    "requester": ("token:ci", lambda event: event.fields["requester"] == "token:ci"),
+    "profile": ("developers", lambda event: _profile(event) == "developers"),
+    "since": (NOW + HOUR, lambda event: event.time >= NOW + HOUR),
+    "until": (NOW + HOUR, lambda event: event.time < NOW + HOUR),
+}
+COMBINATIONS = [names for size in range(len(FILTERS) + 1) for names in combinations(FILTERS, size)]
+
+
+@pytest.fixture
+def reader(adapter: Adapter) -> LedgerReader:
+    """Give a ledger that holds `EVENTS`."""
+    ledger = adapter.open()
+    for event in EVENTS:
+        ledger.append(event)
+    return adapter.reader()
+
+
+def test_a_certificate_is_found_by_each_of_its_names(reader: LedgerReader) -> None:
+    """Serial number and credential id both find the entry of a certificate."""
+    for index, event in enumerate(EVENTS):
+        if event.kind is EventKind.ISSUED:
+            expected = Entry(index=index, kind=event.kind, fields=event.fields)
+            assert reader.find_by_serial(event.fields["serialNumber"]) == expected
+            assert reader.find_by_credential_id(event.fields["credentialId"]) == expected
+
+
+def test_a_name_that_nobody_has_finds_nothing(reader: LedgerReader) -> None:
+    """An unknown serial number, credential id or key finds None."""
+    assert reader.find_by_serial("ff") is None
+    assert reader.find_by_serial("0") is None
+    assert reader.find_by_credential_id("X509SHA256=" + "0" * 64) is None
+    assert reader.find_by_key("token:ci", "k") is None
+
+
+@pytest.mark.parametrize("written", ["01", "1", "0001"])
+def test_leading_zeros_of_a_serial_number_say_nothing(reader: LedgerReader, written: str) -> None:
+    """A serial number is a number: openssl's and Go's ways of writing it find the same certificate."""
+    found = reader.find_by_serial(written)
+    assert found is not None
+    assert found.index == 0
+
+
+@pytest.mark.parametrize("serial", [255, 256, 2**159 - 1, 1 << 158])
+def test_serial_numbers_of_every_length_are_found(adapter: Adapter, serial: int) -> None:
+    """The longest serial number is found as well as the shortest, and no neighbour in its place."""
+    ledger, reader = adapter.open(), adapter.reader()
+    entries = [ledger.append(issued(number)) for number in (serial, serial - 1)]
+    assert reader.find_by_serial(f"{serial:x}") == entries[0]
+
+
+@pytest.mark.parametrize("state", [None, *State], ids=str)
+def test_filters_and_every_combination_of_them(reader: LedgerReader, state: State | None) -> None:
+    """A page holds exactly the entries that fit all given values, newest first."""
+    for names in COMBINATIONS:
+        wanted = Filter(state=state, **{name: FILTERS[name][0] for name in names})
+        page = reader.page(wanted, LATER, limit=100)
+        fitting = [
+            index
+            for index, event in reversed(list(enumerate(EVENTS)))
+            if _has_state(event, state, LATER) and all(FILTERS[name][1](event) for name in names)
+        ]
+        assert ([entry.index for entry in page.entries], page.next_before) == (fitting, None), wanted
+
+
+def test_an_entry_of_a_page_says_what_was_recorded(reader: LedgerReader) -> None:
+    """Pages hold whole entries."""
+    for entry in (*_walk(reader, Filter(), 3), *_walk(reader, Filter(state=State.REFUSED), 3)):
+        assert entry.fields == EVENTS[entry.index].fields
+        assert entry.kind is EVENTS[entry.index].kind
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("wanted", [Filter(), Filter(requester="token:ci"), Filter(group="team-a")], ids=str)
+def test_the_cursor_walks_everything_once(adapter: Adapter, limit: int, wanted: Filter) -> None:
+    """Page after page gives every entry that fits, once, newest first, whatever the page's size."""
+    ledger = adapter.open()
+    for serial in range(1, 24):
+        ledger.append(issued(serial, by=("ci", "cd")[serial % 2], groups=("team-a",) if serial % 3 else ()))
+    reader = adapter.reader()
+    walked = [entry.index for entry in _walk(reader, wanted, limit)]
+    assert walked == [entry.index for entry in reader.page(wanted, NOW, limit=500).entries]
+    assert walked == sorted(set(walked), reverse=True)
+    assert walked
+
+
+def test_entries_that_come_meanwhile_do_not_disturb_a_walk(adapter: Adapter) -> None:
+    """Whoever walks sees each entry that was there at the start once, though new ones are added."""
+    ledger, reader = adapter.open(), adapter.reader()
+    for serial in range(1, 7):
+        ledger.append(issued(serial))
+    walked = []
+    for entry in _walk(reader, Filter(), 2):
+        ledger.append(issued(1000 + entry.index))
+        walked.append(entry.index)
+    assert walked == [5, 4, 3, 2, 1, 0]
+
+
+def test_a_full_last_page_ends_the_walk(adapter: Adapter) -> None:
+    """A page that is exactly full and the last has no cursor to an empty one."""
+    ledger, reader = adapter.open(), adapter.reader()
+    for serial in (1, 2):
+        ledger.append(issued(serial))
+    assert reader.page(Filter(), NOW, limit=2).next_before is None
+    assert reader.page(Filter(), NOW, limit=1).next_before == 1
+
+
+def test_a_cursor_below_everything_gives_nothing(reader: LedgerReader) -> None:
+    """Nothing is older than the first entry."""
+    page = reader.page(Filter(), NOW, limit=10, before=0)
+    assert (page.entries, page.next_before) == ((), None)
+
+
+@pytest.mark.parametrize(("second", "state"), [(-1, State.VALID), (0, State.VALID), (1, State.EXPIRED)])
+def test_a_certificate_is_valid_to_the_end_of_its_last_second(adapter: Adapter, second: int, state: State) -> None:
+    """notAfter is still in the validity (RFC 5280 4.1.2.5); the second after it is not."""
+    adapter.open().append(issued(1, lifetime=HOUR))
+    moment = NOW + HOUR + timedelta(seconds=second)
+    reader = adapter.reader()
+    found = {each: reader.page(Filter(state=each), moment, limit=1).entries for each in State}
+    assert [each for each in found if found[each]] == [state]
+
+
+def test_names_are_compared_whole_and_as_they_are(adapter: Adapter) -> None:
+    """A filter matches the whole name: no pattern, no other case, no other script."""
+    adapter.open().append(issued(1, user="jane%_*", groups=("Dévs",)))
+    reader = adapter.reader()
+    assert reader.page(Filter(user="jane%_*", group="Dévs"), NOW, limit=1).entries
+    for wanted in (Filter(user="jane%"), Filter(user="JANE%_*"), Filter(user="%"), Filter(group="dévs")):
+        assert not reader.page(wanted, NOW, limit=1).entries
+
+
+def test_the_size_is_the_number_of_entries(reader: LedgerReader) -> None:
+    """The reader counts every entry, refusals too."""
+    assert reader.size() == len(EVENTS)
+
+
+def test_other_time_zones_mean_the_same_moment(reader: LedgerReader) -> None:
+    """A moment with another offset from UTC selects the same entries."""
+    moment = datetime.fromisoformat("2026-11-20T15:00:00+02:00")
+    assert moment == NOW + HOUR
+    pages = [reader.page(Filter(since=since), LATER, limit=50) for since in (moment, moment.astimezone(UTC))]
+    assert pages[0] == pages[1]
+
+
+def _profile(event: Event) -> str | None:
+    """Give what a profile filter looks at: the profile that gave, or that was asked for in vain."""
+    return event.fields["profile"] if event.kind is EventKind.ISSUED else event.fields["requestedProfile"]
+
+
+def _has_state(event: Event, state: State | None, now: datetime) -> bool:
+    if (event.kind is EventKind.REFUSED) != (state is State.REFUSED):
+        return False
+    if state in {None, State.REFUSED}:
+        return True
+    expired = datetime.fromisoformat(event.fields["notAfter"]) < now
+    return expired == (state is State.EXPIRED)
+
+
+def _walk(reader: LedgerReader, wanted: Filter, limit: int) -> Iterator[Entry]:
+    before: int | None = None
+    while True:
+        page = reader.page(wanted, NOW, limit=limit, before=before)
+        entries: Sequence[Entry] = page.entries
+        assert len(entries) <= limit
+        yield from entries
+        if page.next_before is None:
+            return
+        before = page.next_before

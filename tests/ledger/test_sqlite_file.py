@@ -1,0 +1,156 @@
+"""What is true of the SQLite file: its mode, how durable a commit is, and what a full disk does to it."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from kubemint.audit import Entry
+from kubemint.errors import LedgerUnavailable
+from kubemint.issuance import Ledger
+from kubemint.ledger import sqlite
+from kubemint.ledger.reader import Filter
+from ledger.adapters import SHORT_WAIT, SqliteAdapter, assert_sound, open_ledger
+from ledger.events import NOW, issued
+
+DISK_OCTETS = 1024 * 1024
+FULL_SYNCHRONOUS = 2  # https://sqlite.org/pragma.html#pragma_synchronous
+
+
+def test_the_file_is_its_owners_alone(sqlite_adapter: SqliteAdapter) -> None:
+    """Nobody but the owner can read the ledger or what SQLite keeps beside it, whatever the umask."""
+    sqlite_adapter.open().append(issued(1))
+    files = list(sqlite_adapter.file.parent.glob("ledger.db*"))
+    assert sqlite_adapter.file in files
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_file_that_is_there_is_left_alone(sqlite_adapter: SqliteAdapter) -> None:
+    """Creating the file again changes nothing in it."""
+    entry = sqlite_adapter.open().append(issued(1))
+    sqlite.create_file(sqlite_adapter.file)
+    assert_sound(sqlite_adapter, [entry])
+
+
+def test_a_writer_commits_to_the_disk(sqlite_adapter: SqliteAdapter) -> None:
+    """A commit is a write-ahead log that has reached the disk, and foreign keys count."""
+    with sqlite.SqliteFile(sqlite_adapter.file).transaction() as cursor:
+        assert cursor.execute("PRAGMA synchronous").fetchone() == (FULL_SYNCHRONOUS,)
+        assert cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert cursor.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("which", ["migrations", "readers"])
+def test_every_connection_is_set_up_alike(sqlite_adapter: SqliteAdapter, which: str) -> None:
+    """The connections of migrations and readers have the same settings as the writer's."""
+    file = sqlite_adapter.file
+    engine: Engine = sqlite.SqliteFile(file).engine if which == "migrations" else sqlite.open_for_reading(file)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == FULL_SYNCHRONOUS
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    engine.dispose()
+
+
+def test_a_transaction_that_fails_in_our_code_is_taken_back(sqlite_adapter: SqliteAdapter) -> None:
+    """An exception that is not the database's rolls back too, and is not dressed up as one of the ledger."""
+    database = sqlite.SqliteFile(sqlite_adapter.file)
+    with pytest.raises(ZeroDivisionError):
+        _move_the_head_and_fail(database)
+    with database.transaction() as cursor:
+        assert cursor.execute("SELECT size FROM head").fetchone() == (0,)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """A ledger whose folder is gone is unavailable, and no other error."""
+    ledger = open_ledger(tmp_path / "gone" / "ledger.db", SHORT_WAIT)
+    with pytest.raises(LedgerUnavailable):
+        ledger.append(issued(1))
+    with pytest.raises(LedgerUnavailable):
+        ledger.find_by_key("token:ci", "k")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a file system of one MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ("-t", "tmpfs", "-o", f"size={DISK_OCTETS}", "tmpfs", str(place))
+    mounted = os.geteuid() == 0 and subprocess.run(("mount", *options), check=False, capture_output=True)
+    if not mounted or mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(("umount", "--lazy", str(place)), check=True)
+
+
+def test_a_full_disk(small_disk: Path) -> None:
+    """On a full disk nothing new is recorded, what is there can be read, and with room it goes on by itself."""
+    adapter = SqliteAdapter(small_disk / "ledger.db")
+    ledger, reader = adapter.open(SHORT_WAIT), adapter.reader()
+    entries = [ledger.append(issued(serial)) for serial in range(1, 6)]
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as stream:
+        _fill(stream.write)
+    acknowledged = _append_until_refused(ledger, first=6)
+    entries += acknowledged
+    assert reader.page(Filter(), NOW, limit=500).entries == tuple(reversed(entries))
+    for serial in range(5000, 5003):
+        with pytest.raises(LedgerUnavailable):
+            ledger.append(issued(serial))
+    ballast.unlink()
+    entries += [ledger.append(issued(serial)) for serial in range(9000, 9010)]
+    assert_sound(adapter, entries)
+    assert reader.size() == len(entries)
+    adapter.close()
+
+
+def test_a_file_that_may_not_grow(sqlite_adapter: SqliteAdapter) -> None:
+    """A process at its limit for the size of files records nothing more; with room it goes on by itself."""
+    child = subprocess.run(
+        (sys.executable, "-m", "ledger.limited", str(sqlite_adapter.file)),
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    before, during, after = map(int, child.stdout.split())
+    assert (before, during) == (5, 0)
+    assert after == 5
+    assert_sound(sqlite_adapter)
+    with closing(sqlite3.connect(sqlite_adapter.file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM entries").fetchone() == (before + after,)
+
+
+def _move_the_head_and_fail(database: sqlite.SqliteFile) -> None:
+    with database.transaction() as cursor:
+        cursor.execute("UPDATE head SET size = 7")
+        raise ZeroDivisionError
+
+
+def _fill(write: Callable[[bytes], int]) -> None:
+    try:
+        while True:
+            write(bytes(4096))
+    except OSError:
+        return
+
+
+def _append_until_refused(ledger: Ledger, first: int) -> list[Entry]:
+    """Append what still fits into pages that are there already."""
+    entries = []
+    for serial in range(first, first + 1000):
+        try:
+            entries.append(ledger.append(issued(serial)))
+        except LedgerUnavailable:
+            return entries
+    raise AssertionError("the disk is not full")
