@@ -14,7 +14,8 @@ run: $(VENV)/.installed ## Serve https://127.0.0.1:8443 with a throw-away CA in 
 	$(BIN)/kubemint dev $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run all tests; those that need a part this machine lacks say so and skip
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup --ignore tests/service $(ARGS)
+	$(BIN)/python -m pytest tests/service $(ARGS)  # by itself: these watch how fast a service under attack answers
 
 lint: $(VENV)/.installed-dev ## Check style, types and layers
 	$(BIN)/ruff check .

@@ -269,6 +269,6 @@ def _environment() -> dict[str, str]:
 
 
 def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_text().splitlines():
-        if line.startswith("{"):
+    for line in file.read_bytes().splitlines():
+        if line.startswith(b"{"):
             yield json.loads(line)

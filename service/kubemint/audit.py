@@ -27,6 +27,7 @@ IDEMPOTENCY_KEY: Final = "idempotencyKey"
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)  # set by the door
 
 
+_ASCII: Final = json.JSONEncoder(separators=(",", ":")).encode
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -114,7 +115,7 @@ def log_line(entry: Entry) -> bytes:
     """Give the JSON line of a decision for standard output: the entry and its index, not the certificate."""
     fields = {name: value for name, value in entry.fields.items() if name != "certificate"}
     line = {"event": "decision", "logIndex": entry.index, "requestId": REQUEST_ID.get(), **fields}
-    return _CANONICAL(line).encode() + b"\n"
+    return _ASCII(line).encode("ascii") + b"\n"  # a name must not end the line, nor steer a terminal
 
 
 def rfc3339(moment: datetime) -> str:

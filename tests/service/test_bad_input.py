@@ -217,7 +217,7 @@ def test_no_proof(unharmed: RunningService, authorization: str | None) -> None:
 def test_a_token_that_expires(unharmed: RunningService) -> None:
     """A token works until it expires, and then no more."""
     file = unharmed.directory / "tokens.yaml"
-    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=6)
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
     unverified_token, record = new_token("brief", expires)
     save_tokens(file, (*load_tokens(file), record))
     headers = {"Authorization": f"Bearer {unverified_token}"}

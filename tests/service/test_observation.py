@@ -77,15 +77,13 @@ def test_one_line_for_each_decision(service: RunningService) -> None:
     assert not {line.get("requestId") for line in service.log_lines()} & set(ids)
 
 
-@pytest.mark.parametrize(
-    "name", ["line separator in CN", "C1 control in CN", "bidi override in CN", "escape in CN", "NUL in CN"]
-)
-@pytest.mark.xfail(reason="the line is written with characters as they are, JSON escapes only those below U+0020")
-def test_a_name_changes_nothing_but_its_own_line(service: RunningService, name: str) -> None:
+@pytest.mark.parametrize("name", ["line separator in CN", "C1 control in CN", "bidi override in CN"])
+def test_a_name_changes_nothing_but_its_own_line(tmp_path: Path, name: str) -> None:
     """What a CSR asks for cannot end a line, nor steer the terminal of who reads the output."""
-    before = service.output_file.stat().st_size
-    assert ask(service, body=bad_csr(name)).status == 422
-    written = service.output_file.read_bytes()[before:].decode()
+    with RunningService(tmp_path / "kubemint") as service:
+        before = service.output_file.stat().st_size
+        assert ask(service, body=bad_csr(name)).status == 422
+        written = service.output_file.read_bytes()[before:].decode()
     assert written.removesuffix("\n").isprintable()
     assert len(written.splitlines()) == 1
 
