@@ -31,15 +31,17 @@ class Text(fields.String):
 
 
 def _check_unicode(text: str) -> None:
-    """JSON can write half of a surrogate pair, which no UTF-8 can."""
+    """JSON can write half of a surrogate pair, which no UTF-8 can, and NUL, which databases do not keep."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise ValidationError("Must be Unicode text.") from None
+    if "\x00" in text:
+        raise ValidationError("Must not contain NUL.")
 
 
 class Duration(fields.Field[timedelta]):
-    """A length of time such as `15m`; `most` bounds it."""
+    """A length of time such as `15m`."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> timedelta:
         if not isinstance(value, str):

@@ -44,8 +44,7 @@ class Ledger(Protocol):
         """
 
     def preparing(self) -> AbstractContextManager[None]:
-        """Surround what leads to one `append`: the ledger may let one such go at a time, until its append,
-        and those who commit may wait a moment for it."""
+        """Surround what leads to one `append`: those who commit meanwhile may wait a moment for it."""
 
     def find_by_key(self, requester: str, idempotency_key: str) -> Entry | None:
         """Give the issued entry that a requester made under this key, or None.

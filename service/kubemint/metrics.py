@@ -19,7 +19,7 @@ RESPONSES: Final = Counter(
 )
 ISSUE_SECONDS: Final = Histogram(
     "kubemint_issue_duration_seconds",
-    "Time from a parsed request to its durable record, certificates that were issued.",
+    "Time from a read request to its durable record, for certificates that were issued or repeated.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 LEDGER_FAULTS: Final = Counter("kubemint_ledger_faults_total", "Records that could not be made durable.")

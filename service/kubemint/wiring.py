@@ -76,7 +76,7 @@ def open_service(config: Config) -> Service:
     """
     issuer = _open_issuer(config)
     writer = LedgerWriter(sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait))
-    reader = LedgerReader(sqlite.open_for_reading(config.ledger_file))
+    reader = LedgerReader(sqlite.open_for_reading(config.ledger_file, config.server.threads))
     return Service(
         issuance=Issuance(
             policy=config.policy,
@@ -123,15 +123,17 @@ class Readiness:
         self._writer = writer
         self._lock = threading.Lock()
         self._known_until = 0.0
-        self._problem: str | None = None
+        self._problem: str | None = "not-checked-yet"
 
     def __call__(self) -> str | None:
         """Say why the service is not ready; None if it is."""
-        with self._lock:
-            if time.monotonic() >= self._known_until:
+        if time.monotonic() >= self._known_until and self._lock.acquire(blocking=False):
+            try:
                 self._problem = self._find_problem()
                 self._known_until = time.monotonic() + READINESS_SECONDS
-            return self._problem
+            finally:
+                self._lock.release()
+        return self._problem  # while another finds out, what was known before
 
     def _find_problem(self) -> str | None:
         now = utc_now()

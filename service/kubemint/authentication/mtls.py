@@ -44,7 +44,10 @@ class CertificateAuthenticator:
         return found.requester
 
     def _recognise(self, certificate_der: bytes) -> "_Recognised | None":
-        certificate = x509.load_der_x509_certificate(certificate_der)
+        try:
+            certificate = x509.load_der_x509_certificate(certificate_der)
+        except ValueError:  # OpenSSL reads some that a stricter reader does not
+            return None
         for authority in self._authorities:
             if any(_is_issued_by(certificate, parent) for parent in authority.certificates):
                 return _Recognised(

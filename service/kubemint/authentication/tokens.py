@@ -27,6 +27,7 @@ from kubemint.authentication import Evidence
 from kubemint.documents import parse_yaml
 from kubemint.errors import ConfigurationError, InvalidDocument, NotAuthenticated
 from kubemint.fields import StrictSchema, Text, problem_lines
+from kubemint.policy.loader import API_VERSION
 from kubemint.requester import Method, Requester
 
 TOKEN_PREFIX: Final = "kubemint_"  # noqa: S105 - lets secret scanners recognise a leaked one
@@ -90,7 +91,7 @@ def exclusive(file: Path) -> Iterator[None]:
 def save_tokens(file: Path, records: tuple[TokenRecord, ...]) -> None:
     """Write a tokens file, replacing the old one at once: a reader sees one or the other."""
     document = {
-        "apiVersion": "kubemint/v1",
+        "apiVersion": API_VERSION,
         "kind": "Tokens",
         "tokens": [
             {"name": record.name, "sha256": record.sha256, "expires": record.expires.isoformat()}
@@ -167,7 +168,7 @@ class _TokenSchema(StrictSchema):
 
 
 class _TokensSchema(StrictSchema):
-    api_version = Text(data_key="apiVersion", required=True, validate=validate.Equal("kubemint/v1"))
+    api_version = Text(data_key="apiVersion", required=True, validate=validate.Equal(API_VERSION))
     kind = Text(required=True, validate=validate.Equal("Tokens"))
     tokens = fields.List(fields.Nested(_TokenSchema), required=True)
 

@@ -87,9 +87,9 @@ class SqliteFile:
                 return
 
 
-def open_for_reading(file: Path) -> Engine:
-    """Open the ledger for reads that never wait for a writer."""
-    return _engine(file, pool_size=8, begin="BEGIN")
+def open_for_reading(file: Path, readers: int = 8) -> Engine:
+    """Open the ledger for `readers` threads at once; a read never waits for a writer."""
+    return _engine(file, pool_size=readers, begin="BEGIN")
 
 
 def create_file(file: Path) -> None:

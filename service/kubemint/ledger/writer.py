@@ -5,9 +5,6 @@ those who are about to leave theirs, writes everything that waits and commits on
 theirs done when the lock comes to them. Compared with a writer thread, nobody hands the interpreter
 over and back for one commit.
 
-Up to its append, one request at a time is prepared: in one interpreter two computations at once only
-take turns at every system call, and each turn costs. Who waits for the disk lets the next one go.
-
 The statements are compiled once, from the tables, and given to the driver as they are: building them
 anew for each batch cost more than the rest of an issuance together.
 """
@@ -17,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -69,7 +66,7 @@ class _Waiting:
     event: Event
     entry: Entry | None = None
     fault: LedgerUnavailable | None = None
-    done: bool = field(default=False)
+    done: bool = False
 
 
 class LedgerWriter:
@@ -80,28 +77,26 @@ class LedgerWriter:
         self._statements = Statements(database.engine)
         self._queue: deque[_Waiting] = deque()
         self._commit_lock = threading.Lock()
-        self._all_came = threading.Condition()
-        self._coming = 0
-        self._turn = threading.Lock()
+        self._all_queued = threading.Condition()
+        self._announced = 0
         self._thread = threading.local()
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
         """Keep `kubemint.issuance.Ledger.preparing`."""
-        with self._all_came:
-            self._coming += 1
-        self._turn.acquire()
-        self._thread.is_coming = True
+        with self._all_queued:
+            self._announced += 1
+        self._thread.is_announced = True
         try:
             yield
         finally:
-            self._has_come()
+            self._no_longer_announced()
 
     def append(self, event: Event) -> Entry:
         """Keep `kubemint.issuance.Ledger.append`."""
         waiting = _Waiting(event)
         self._queue.append(waiting)
-        self._has_come()
+        self._no_longer_announced()
         while not waiting.done:
             with self._commit_lock:
                 if not waiting.done:
@@ -120,20 +115,19 @@ class LedgerWriter:
         with self._commit_lock, self._database.transaction() as cursor:
             cursor.execute(self._statements.beat, {"time": rfc3339(now)})
 
-    def _has_come(self) -> None:
-        """Take a thread off those who are waited for, once, and let the next one have its turn."""
-        if getattr(self._thread, "is_coming", False):
-            self._thread.is_coming = False
-            self._turn.release()
-            with self._all_came:
-                self._coming -= 1
-                if self._coming == 0:
-                    self._all_came.notify()
+    def _no_longer_announced(self) -> None:
+        """Take a thread off those who are waited for, once."""
+        if getattr(self._thread, "is_announced", False):
+            self._thread.is_announced = False
+            with self._all_queued:
+                self._announced -= 1
+                if self._announced == 0:
+                    self._all_queued.notify()
 
     def _wait_for_the_others(self) -> None:
         """Let those who have announced themselves come too, for a moment: one commit for all costs as one."""
-        with self._all_came:
-            self._all_came.wait_for(lambda: self._coming == 0, GATHER_SECONDS)
+        with self._all_queued:
+            self._all_queued.wait_for(lambda: self._announced == 0, GATHER_SECONDS)
 
     def _commit_waiting(self) -> None:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]

@@ -1,7 +1,8 @@
 """Telling when a whole HTTP/1.1 request has arrived, and nothing more (RFC 9112, sections 6 and 7).
 
 What a request means is gunicorn's parser to say; this only finds its last octet, so that the parser
-never has to wait for one. Each octet is looked at once, however small the pieces are that it comes in.
+never has to wait for one. What has been looked at is not looked at again, however small the pieces are
+that it comes in, but for the line of a chunk that is not complete.
 """
 
 import re
@@ -21,6 +22,10 @@ _EXPECT: Final = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.
 
 class HeadTooLong(Exception):
     """The head of a request does not end where it must."""
+
+
+class TooManyPieces(Exception):
+    """A request comes in more pieces than a client sends."""
 
 
 class Arrival:
@@ -50,10 +55,10 @@ class Arrival:
 
         Raises:
             HeadTooLong: its head is larger than any that is read.
-            ValueError: it comes in more pieces than a client sends.
+            TooManyPieces: no client sends it like this.
         """
         if self._pieces > PIECES_MAX:
-            raise ValueError("a request in too many pieces")
+            raise TooManyPieces
         if self._head_end is None and not self._find_head():
             return False
         if self._next_chunk is not None and self._end is None:

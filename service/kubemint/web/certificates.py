@@ -1,6 +1,7 @@
 """POST and GET /v1/certificates: asking for a certificate, and finding the ones on record."""
 
 import re
+import time
 from typing import Any, Final
 
 from flask import Blueprint, Response, g, request
@@ -46,13 +47,14 @@ def create() -> Response:
     requester = current_requester()
     submission = read_submission()
     issuance = current_service().issuance
+    started = time.perf_counter()
     try:
-        with metrics.ISSUE_SECONDS.time():
-            issued = issuance.issue(submission, requester, _idempotency_key())
+        issued = issuance.issue(submission, requester, _idempotency_key())
     except ReasonedError as refusal:
         metrics.DECISIONS.labels(_OUTCOMES[type(refusal)]).inc()
         g.has_decision_line = True
         raise
+    metrics.ISSUE_SECONDS.observe(time.perf_counter() - started)
     metrics.DECISIONS.labels("repeated" if issued.repeated else "issued").inc()
     g.has_decision_line = not issued.repeated
     response = _certificate_response(issued)

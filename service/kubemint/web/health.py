@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from kubemint.web.metrics_directory import METRICS_VARIABLE
 from kubemint.web.problems import problem
 from kubemint.web.request_context import current_service
 from kubemint.web.responses import json_response
@@ -33,7 +34,7 @@ def readyz() -> Response:
 def metrics() -> Response:
     """Give the metrics of all worker processes in Prometheus' text format."""
     registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if METRICS_VARIABLE in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

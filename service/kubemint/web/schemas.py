@@ -1,4 +1,4 @@
-"""The shapes of what comes in over HTTP. What goes out is built in `views`, and held to openapi.yaml by tests."""
+"""The shapes of what comes in over HTTP. What goes out is built by the views; tests hold it to openapi.yaml."""
 
 import re
 from datetime import UTC

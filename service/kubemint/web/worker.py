@@ -22,7 +22,7 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
 from kubemint import metrics
-from kubemint.web.arrival import HeadTooLong
+from kubemint.web.arrival import HeadTooLong, TooManyPieces
 from kubemint.web.connection import Connection, Phase
 from kubemint.web.wire_problems import bad_request, head_too_long, internal_error
 
@@ -33,6 +33,11 @@ ACCEPT_PAUSES_MAX: Final = 20  # … up to a millisecond
 ANSWER_SECONDS: Final = 10.0  # for the client to take a whole answer
 LINGER_SECONDS: Final = 2.0  # for the client to read the answer before the socket goes (RFC 9112 9.6)
 SWEEP_SECONDS: Final = 0.25  # how late a deadline may be noticed
+DRAIN_STEP_SECONDS: Final = 0.02  # how late the last answer may be noticed while stopping
+
+
+class TurnOver(Exception):
+    """A connection has more to be done, and lets the others go first."""
 
 
 class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
@@ -46,9 +51,14 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         super().__init__(*arguments, **options)
         self._open: dict[Connection, None] = {}
         self._waiting: dict[int, Connection] = {}
-        self._epoll = select.epoll()
         self._is_serving = True
+        self._next_sweep = 0.0
+
+    def init_process(self) -> None:
+        """Make what belongs to this process alone; called after the fork. Returns when the worker has stopped."""
+        self._epoll = select.epoll()
         self._connections_max = _connections_max()
+        super().init_process()
 
     def handle_exit(self, sig: Any, frame: Any) -> None:
         """Begin to stop: the loop notices within a sweep."""
@@ -93,27 +103,31 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
             return
         self._open[connection] = None
         connection.deadline = time.monotonic() + self.cfg.timeout_of_request
-        self._waiting[connection.number] = connection
-        self._epoll.register(connection.number, select.EPOLLIN | select.EPOLLONESHOT)
+        # Known to the epoll before it is known to the threads: only then can `_wait` arm it.
+        self._epoll.register(connection.number, select.EPOLLONESHOT)
+        self._wait(connection, select.EPOLLIN)
 
     def _serve(self) -> None:
         """Be one of the threads that go on with whatever has something to go on with."""
         while self._is_serving:
-            for number, _ in self._epoll.poll(SWEEP_SECONDS, 1):
-                connection = self._waiting.pop(number, None)
-                if connection is not None:
-                    self._go_on_safely(connection)
+            try:
+                for number, _ in self._epoll.poll(SWEEP_SECONDS, 1):
+                    connection = self._waiting.pop(number, None)
+                    if connection is not None:
+                        self._go_on_safely(connection)
+            except BaseException:  # not even a SystemExit from below may end a thread that others count on
+                self.log.exception("a serving thread went on after a fault")
 
     def _go_on_safely(self, connection: Connection) -> None:
         try:
             self._go_on(connection)
-        except ssl.SSLWantWriteError:
-            self._wait(connection, select.EPOLLOUT)
+        except (ssl.SSLWantWriteError, TurnOver):
+            self._wait(connection, select.EPOLLOUT)  # writable it is at once, behind those who wait already
         except BlockingIOError:
             self._wait(connection, select.EPOLLOUT if connection.phase is Phase.ANSWER else select.EPOLLIN)
         except ssl.SSLWantReadError:
             self._wait(connection, select.EPOLLIN)
-        except (OSError, ValueError) as fault:
+        except (OSError, TooManyPieces) as fault:
             self._note_handshake_fault(connection, fault)
             self._close(connection)
         except Exception:  # the outermost shell of a thread, which must outlive any one connection
@@ -179,8 +193,9 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         seconds = self.cfg.timeout_of_request if connection.arrival.has_begun else self.cfg.keepalive
         connection.deadline = time.monotonic() + (seconds if self.alive else min(seconds, LINGER_SECONDS))
         connection.phase = Phase.REQUEST
-        if not connection.arrival.has_begun:
-            raise BlockingIOError  # the next request is not here yet: nobody sends it before this answer
+        if connection.arrival.has_begun:
+            raise TurnOver  # requests in a row: the other connections come first
+        raise BlockingIOError  # nobody sends the next request before this answer
 
     def _note_handshake_fault(self, connection: Connection, fault: Exception) -> None:
         if connection.phase is Phase.HANDSHAKE and isinstance(fault, ssl.SSLError):
@@ -193,11 +208,17 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         try:
             self._epoll.modify(connection.number, event | select.EPOLLONESHOT)
         except (OSError, ValueError):
-            if self._waiting.pop(connection.number, None) is not None:
-                self._close(connection)
+            # The sweep has closed it, and the number may be another's by now: close whom we take out, no other.
+            if self._waiting.get(connection.number) is connection:
+                found = self._waiting.pop(connection.number, None)
+                if found is not None:
+                    self._close(found)
 
     def _sweep(self, now: float) -> None:
-        """Close what has waited too long."""
+        """Close what has waited too long; looks at most every SWEEP_SECONDS."""
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_SECONDS
         for number, connection in list(self._waiting.items()):
             if connection.deadline <= now and self._waiting.pop(number, None) is not None:
                 self._close(connection)
@@ -218,7 +239,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
                 if connection.phase is Phase.REQUEST and not connection.arrival.has_begun:
                     connection.deadline = min(connection.deadline, idle_deadline)
             self._sweep(time.monotonic())
-            time.sleep(0.02)
+            time.sleep(DRAIN_STEP_SECONDS)
 
     def _close(self, connection: Connection) -> None:
         self._open.pop(connection, None)
