@@ -5,6 +5,7 @@ DER by `raw_csr`, with a signature that holds unless the point is that it does n
 each bad one with the codes of all the reasons that must be given against it. Keys are made at run time.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,8 @@ __all__ = (
 )
 
 _PRIVATE_OID = "1.3.6.1.4.1.57683.999"  # what nobody knows
+_SHOWN_AS_NOTHING = "\u115f\u3164\uffa0\u2800\u034f\u180b\ufe0f\U000e0100"  # Default_Ignorable, and blank Braille
+_RSASSA_PSS = "1.2.840.113549.1.1.10"
 _CA_FALSE = extension("2.5.29.19", tlv(SEQUENCE))
 
 
@@ -76,7 +79,9 @@ _SUBJECTS: dict[str, tuple[bytes, str]] = {
     "empty O": (_group(""), "name-empty"),
     "CN of 65 characters": (_common_name("j" * 65), "name-too-long"),
     "O of 65 characters": (_group("o" * 65), "name-too-long"),
-    "O of 65 characters of two octets": (_group("ö" * 65), "name-too-long"),
+    "CN of 66 octets in 33 characters": (_common_name("ö" * 33), "name-too-long"),
+    "O of 66 octets in 33 characters": (_group("ö" * 33), "name-too-long"),
+    "CN of 65 octets in 17 characters": (_common_name("j" + "\U0001f512" * 16), "name-too-long"),
     "CN as TeletexString": (_common_name("jane", der.TELETEX), "name-string-type"),
     "CN as IA5String": (_common_name("jane", der.IA5), "name-string-type"),
     "CN as UniversalString": (_common_name("jane", der.UNIVERSAL), "name-string-type"),
@@ -102,6 +107,12 @@ _SUBJECTS: dict[str, tuple[bytes, str]] = {
     "private-use character in CN": (_common_name("jane\ue000"), "name-invisible-character"),
     "no-break space in CN": (_common_name("jane\u00a0doe"), "name-invisible-character"),
     "line separator in CN": (_common_name("jane\u2028doe"), "name-invisible-character"),
+    **{
+        f"{unicodedata.name(character)} in CN": (_common_name(f"ja{character}ne"), "name-invisible-character")
+        for character in _SHOWN_AS_NOTHING
+    },
+    "HANGUL FILLER alone": (_common_name("\u3164"), "name-invisible-character"),
+    "VARIATION SELECTOR-16 in O": (_group("system:masters\ufe0f"), "name-invisible-character"),
     "space before CN": (_common_name(" jane"), "name-surrounding-space"),
     "space after CN": (_common_name("jane "), "name-surrounding-space"),
     "space before O": (_group(" system:masters"), "name-surrounding-space"),
@@ -246,6 +257,14 @@ _SIGNATURES: dict[str, tuple[Callable[[], bytes], str]] = {
     "signature of Ed25519 over an EC key": (lambda: raw_csr(signer=private_key("ed25519")), "signature-invalid"),
     "signature of an algorithm that nobody knows": (
         lambda: raw_csr(algorithm=tlv(SEQUENCE, der.oid(_PRIVATE_OID))),
+        "signature-hash",
+    ),
+    "RSASSA-PSS without parameters": (
+        lambda: raw_csr(key=private_key("rsa-2048"), algorithm=tlv(SEQUENCE, der.oid(_RSASSA_PSS))),
+        "signature-hash",
+    ),
+    "RSASSA-PSS of SHA-1": (  # RFC 4055 3.1: what empty parameters mean
+        lambda: raw_csr(key=private_key("rsa-2048"), algorithm=tlv(SEQUENCE, der.oid(_RSASSA_PSS), tlv(SEQUENCE))),
         "signature-hash",
     ),
     "signature that says SHA-512 and is SHA-256": (

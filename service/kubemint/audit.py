@@ -27,6 +27,18 @@ IDEMPOTENCY_KEY: Final = "idempotencyKey"
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)  # set by the door
 
 
+LINE_MAX_OCTETS: Final = 4096  # PIPE_BUF of Linux: written whole or not at all, whoever else writes
+_SHORT_LINE: Final = (
+    "kind",
+    "time",
+    "method",
+    "policy",
+    "user",
+    "profile",
+    "serialNumber",
+    "credentialId",
+    "notAfter",
+)
 _ASCII: Final = json.JSONEncoder(separators=(",", ":")).encode
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
@@ -112,10 +124,20 @@ def reason_fields(reason: Reason) -> dict[str, str]:
 
 
 def log_line(entry: Entry) -> bytes:
-    """Give the JSON line of a decision for standard output: the entry and its index, not the certificate."""
+    """Give the JSON line of a decision for standard output: the entry and its index, not the certificate.
+
+    A line longer than a pipe takes at once leaves its lists out and says so; the ledger has all of it.
+    """
+    head = {"event": "decision", "logIndex": entry.index, "requestId": REQUEST_ID.get()}
     fields = {name: value for name, value in entry.fields.items() if name != "certificate"}
-    line = {"event": "decision", "logIndex": entry.index, "requestId": REQUEST_ID.get(), **fields}
-    return _ASCII(line).encode("ascii") + b"\n"  # a name must not end the line, nor steer a terminal
+    line = _line(head | fields)
+    if len(line) <= LINE_MAX_OCTETS:
+        return line
+    return _line(head | {name: fields[name] for name in _SHORT_LINE if name in fields} | {"shortened": True})
+
+
+def _line(fields: Mapping[str, Any]) -> bytes:
+    return _ASCII(fields).encode("ascii") + b"\n"  # a name must not end the line, nor steer a terminal
 
 
 def rfc3339(moment: datetime) -> str:

@@ -79,6 +79,7 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:float", _StrictLoader.construct
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     unique: dict[str, Any] = {}
     for name, value in members:
+        name.encode("utf-8")  # half of a surrogate pair is a ValueError
         if name in unique:
             raise ValueError(f"member {name[:80]!r} is repeated")
         unique[name] = value

@@ -2,9 +2,12 @@
 
 import os
 import secrets
+import select
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -82,7 +85,7 @@ def open_service(config: Config) -> Service:
             policy=config.policy,
             issuer=issuer,
             ledger=Ledger(writer, reader),
-            announce=_announce,
+            announce=Output().announce,
             clock=utc_now,
             draw_serial=draw_serial,
         ),
@@ -185,9 +188,27 @@ def _pem(certificates: Sequence[x509.Certificate]) -> tuple[str, ...]:
     return tuple(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in certificates)
 
 
-def _announce(entry: Entry) -> None:
-    """Write the line of a decision. The ledger is the record: a broken pipe must not stop the service."""
-    try:
-        os.write(_STANDARD_OUTPUT, log_line(entry))
-    except OSError:
-        metrics.AUDIT_LINE_FAULTS.inc()
+class Output:
+    """Standard output for decisions: a line is written at once, or dropped and counted; nobody waits for a reader.
+
+    The ledger is the record: neither a broken nor a full pipe may stop the service.
+    """
+
+    def __init__(self) -> None:
+        self._number = _STANDARD_OUTPUT
+        self._lock = threading.Lock()
+        with suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(_STANDARD_OUTPUT).st_mode):
+                # An open file of our own: not to wait is our choice, and must not become that of who shares ours.
+                self._number = os.open(f"/proc/self/fd/{_STANDARD_OUTPUT}", os.O_WRONLY | os.O_NONBLOCK)
+
+    def announce(self, entry: Entry) -> None:
+        """Write the line of a decision."""
+        try:
+            with self._lock:
+                _, writable, _ = select.select([], [self._number], [], 0)
+                if not writable:
+                    raise BlockingIOError
+                os.write(self._number, log_line(entry))
+        except OSError:
+            metrics.AUDIT_LINE_FAULTS.inc()

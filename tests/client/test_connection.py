@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from client.peers import DROP, Peer, Reply, document, listening, problem
+from commands.cli import failed_cleanly, kubemint_process
 from kubemint.client.connection import ServiceAddress, ServiceConnection, find_service
 from kubemint.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from running_service import RunningService, free_port
@@ -88,15 +89,21 @@ def test_without_any_the_error_names_the_ways(tmp_path: Path) -> None:
         "http://127.0.0.1@kubemint.example",
         "http://0.0.0.0:8080",
         "ftp://127.0.0.1",
-        "file:///etc/passwd",
-        "kubemint.example",
-        "127.0.0.1:8443",
         "//kubemint.example",
     ],
 )
 def test_a_token_is_not_sent_in_clear(url: str) -> None:
     """An address without TLS is refused, unless it is this machine's."""
     with pytest.raises(ConfigurationError, match="must begin with https://"):
+        find_service(url, None, None, {})
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "kubemint.example", "127.0.0.1:8443", "https://", "https:///v1"]
+)
+def test_an_address_without_a_host(url: str) -> None:
+    """An address that names no host is refused, and no host is guessed."""
+    with pytest.raises(ConfigurationError, match="names no host"):
         find_service(url, None, None, {})
 
 
@@ -269,3 +276,56 @@ def test_the_real_service(service: RunningService) -> None:
     with chdir(service.directory.parent):
         connection = ServiceConnection(find_service(None, None, None, {}))
         assert connection.get("/v1/policy")["requester"]
+
+
+def test_a_redirect_with_json_in_it_is_no_answer(tmp_path: Path) -> None:
+    """A redirect is told as one, whatever its body, and is not taken for the answer."""
+    with listening(Reply(status=302, headers={"Location": "/elsewhere"}, body=b"{}")) as peer:
+        ran = kubemint_process("request", "--user", "jane", "--url", peer.url, cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:port", "https://127.0.0.1:99999", "https://[::1"])
+def test_an_address_that_is_none(tmp_path: Path, url: str) -> None:
+    """An address that cannot be read is told with a sentence."""
+    ran = kubemint_process("request", "--user", "jane", "--url", url, cwd=tmp_path)
+    assert failed_cleanly(ran) or ran.code == 2, ran.errors
+    assert "Traceback" not in ran.errors
+
+
+@pytest.mark.parametrize("text", ["- url", "just text", "url: 7", "url: https://127.0.0.1:1\nca: 7", ""])
+def test_a_client_file_of_another_shape(tmp_path: Path, text: str) -> None:
+    """A client.yaml that is no mapping of texts is told with its path."""
+    (tmp_path / ".kubemint").mkdir()
+    (tmp_path / ".kubemint" / "client.yaml").write_text(text)
+    ran = kubemint_process("request", "--user", "jane", cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+
+
+def test_a_token_file_of_two_lines(tmp_path: Path) -> None:
+    """A token file that holds more than a token is told, and nothing is sent."""
+    (tmp_path / "token").write_text("one\ntwo\n")
+    with listening() as peer:
+        options = ("--url", peer.url, "--token-file", "token")
+        ran = kubemint_process("request", "--user", "jane", *options, cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+    assert "two" not in ran.errors
+    assert peer.seen == []
+
+
+@pytest.mark.parametrize("reply", [Reply(body=b"[]"), Reply(status=500, body=b"[]"), Reply(status=403, body=b"7")])
+def test_json_of_another_kind_is_no_answer(tmp_path: Path, reply: Reply) -> None:
+    """JSON that is no object is not what kubemint answers, and is told as such."""
+    with listening(reply) as peer:
+        ran = kubemint_process("request", "--user", "jane", "--url", peer.url, cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+    assert "is it kubemint?" in ran.errors
+
+
+def test_an_unknown_key_in_the_client_file(tmp_path: Path) -> None:
+    """A misspelt key in client.yaml is no key: the file is named, and what it may hold (promise P6)."""
+    (tmp_path / ".kubemint").mkdir()
+    (tmp_path / ".kubemint" / "client.yaml").write_text("url: https://127.0.0.1:1\ntokenfile: requester.token\n")
+    ran = kubemint_process("request", "--user", "jane", cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+    assert "client.yaml: may hold ca, tokenFile, url and nothing else" in ran.errors

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from client.peers import listening, problem
-from commands.cli import Ran, failed_cleanly, kubemint
+from commands.cli import Ran, failed_cleanly, kubemint, kubemint_process
 from kubemint.client.files import write_file
 from kubemint.errors import ConfigurationError
 from running_service import RunningService
@@ -158,8 +158,15 @@ def test_a_kubeconfig_for_no_known_cluster(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [None, "CA of Zürich"], ids=["missing", "no ASCII"])
-def test_a_cluster_ca_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(None, "cannot be read", id="missing"),
+        pytest.param("CA of Zürich", "is not text in ASCII", id="no ASCII"),
+        pytest.param("no certificate", "there is no certificate in PEM", id="no certificate"),
+    ],
+)
+def test_a_cluster_ca_that_cannot_be_read(tmp_path: Path, content: str | None, said: str) -> None:
     """A --cluster-ca that is missing or no PEM is told by its name before a certificate is asked for."""
     if content is not None:
         (tmp_path / "ca.crt").write_text(content)
@@ -176,7 +183,7 @@ def test_a_cluster_ca_that_cannot_be_read(tmp_path: Path, content: str | None) -
     with listening(problem(403)) as peer:
         ran = kubemint("request", "--user", "jane", "--url", peer.url, *options, cwd=tmp_path)
     assert failed_cleanly(ran), ran.errors
-    assert "ca.crt: cannot be read" in ran.errors
+    assert f"ca.crt: {said}" in ran.errors
     assert peer.seen == []
 
 
@@ -307,3 +314,32 @@ def read_pair(certificate_file: Path, key_file: Path) -> tuple[x509.Certificate,
 def decoded(encoded: str) -> bytes:
     """Read base64 as kubectl does."""
     return base64.b64decode(encoded, validate=True)
+
+
+@pytest.mark.parametrize("option", ["--key-file", "--certificate-file", "--kubeconfig"])
+def test_a_folder_that_is_not_there_is_told_before_anything_is_issued(
+    service: RunningService, tmp_path: Path, option: str
+) -> None:
+    """Where a file could not be written, no certificate is asked for and no other file is written."""
+    (tmp_path / ".kubemint").symlink_to(service.directory)
+    before = len(service.decisions())
+    ran = kubemint_process("request", "--user", "jane", option, "gone/file", cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+    assert len(service.decisions()) == before
+    assert [file.name for file in tmp_path.iterdir()] == [".kubemint"]
+
+
+def test_one_file_for_key_and_certificate(service: RunningService, tmp_path: Path) -> None:
+    """Key and certificate under one name are refused: the certificate would take the key's place."""
+    (tmp_path / ".kubemint").symlink_to(service.directory)
+    options = ("--key-file", "both.pem", "--certificate-file", "./both.pem")
+    ran = kubemint_process("request", "--user", "jane", *options, cwd=tmp_path)
+    assert ran.code in {1, 2}
+    assert not (tmp_path / "both.pem").exists()
+
+
+def test_an_unfinished_file_leaves_no_draft(tmp_path: Path) -> None:
+    """Whatever stops the writing of a file, no part of it stays under another name."""
+    with pytest.raises(UnicodeEncodeError):
+        write_file(tmp_path / "key", "whole until \ud800", 0o600)
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from commands.authorities import kubeadm_ca
-from commands.cli import environment, failed_cleanly, kubemint
+from commands.cli import environment, failed_cleanly, kubemint, kubemint_process
 from kubemint import config
 from kubemint.authentication.tokens import load_tokens
 from kubemint.config import Cluster
@@ -222,7 +222,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "made" / "notes.txt").write_text("mine")
     ran = kubemint("init", "--directory", "made", cwd=tmp_path)
     assert failed_cleanly(ran), ran.errors
-    assert "not empty; nothing was changed" in ran.errors
+    assert "no empty folder; nothing was changed" in ran.errors
     assert [file.name for file in (tmp_path / "made").iterdir()] == ["notes.txt"]
     assert list(tmp_path.iterdir()) == [tmp_path / "made"]
 
@@ -281,3 +281,45 @@ def test_wrong_use(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert ran.code == 2
     assert "Usage: kubemint init" in ran.errors
     assert [file.name for file in tmp_path.iterdir()] == ["ca.crt"]
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "two\nlines"])
+def test_a_cluster_name_with_quotes(tmp_path: Path, name: str) -> None:
+    """Whatever the cluster is called, the configuration that `init` writes loads and says so."""
+    options = ("--cluster-server", "https://10.0.0.1:6443", "--cluster-name", name)
+    assert kubemint_process("init", *options, cwd=tmp_path).code == 0
+    settings = config.load(tmp_path / ".kubemint" / "kubemint.yaml")
+    assert settings.cluster is not None
+    assert settings.cluster.name == name
+
+
+@pytest.mark.parametrize("server", ["https://", 'https://10.0.0.1:6443"', "https://a b"])
+def test_a_cluster_server_that_is_no_address(tmp_path: Path, server: str) -> None:
+    """An address that the configuration would refuse is refused by `init`, which leaves no folder."""
+    ran = kubemint_process("init", "--cluster-server", server, cwd=tmp_path)
+    assert ran.code in {1, 2}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_passphrase(tmp_path: Path) -> None:
+    """An empty passphrase is refused with a sentence, and leaves no folder."""
+    (tmp_path / "passphrase.txt").write_text("\n")
+    ran = kubemint_process("init", "--passphrase-file", "passphrase.txt", cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+    assert [file.name for file in tmp_path.iterdir()] == ["passphrase.txt"]
+
+
+@pytest.mark.parametrize("directory", [".", "notes.txt/made", "link", "/proc/made"])
+def test_a_folder_that_cannot_be_made(tmp_path: Path, directory: str) -> None:
+    """Where the folder cannot be made, a sentence says so; nothing is left beside it."""
+    place = tmp_path / "place"
+    place.mkdir()
+    if directory != ".":
+        (place / "notes.txt").write_text("mine")
+        (place / "elsewhere").mkdir()
+        (place / "link").symlink_to("elsewhere")
+    before = set(place.iterdir())
+    ran = kubemint_process("init", "--directory", directory, cwd=place)
+    assert failed_cleanly(ran) or (ran.code == 0 and directory in {".", "link"}), ran.errors
+    if ran.code:
+        assert set(place.iterdir()) == before

@@ -3,12 +3,14 @@
 import json
 import re
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from commands.cli import Ran, failed_cleanly, kubemint, kubemint_process
+from commands.cli import Ran, environment, failed_cleanly, kubemint, kubemint_process
 from kubemint.authentication import Evidence
 from kubemint.authentication.tokens import TokenAuthenticator, TokenRecord, load_tokens, save_tokens
 from kubemint.commands.workspace import CaSource, create_workspace
@@ -84,7 +86,7 @@ def test_deleting_what_is_not_there(tmp_path: Path) -> None:
 def test_without_a_file(tmp_path: Path, command: tuple[str, ...]) -> None:
     """Where there is no file there is nothing to list or to delete."""
     assert failed_cleanly(token(tmp_path, *command))
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / FILE).exists()
 
 
 def test_a_broken_file_is_not_written_over(tmp_path: Path) -> None:
@@ -141,3 +143,28 @@ def test_a_configuration_without_a_tokens_file(tmp_path: Path) -> None:
     ran = kubemint("token", "list", "--config", made / "kubemint.yaml", cwd=tmp_path)
     assert failed_cleanly(ran), ran.errors
     assert "no tokensFile" in ran.errors
+
+
+def test_a_tokens_file_in_no_folder(tmp_path: Path) -> None:
+    """A tokens file that cannot be written is told with its path."""
+    ran = kubemint_process("token", "create", "ci", "--tokens-file", "gone/tokens.yaml", cwd=tmp_path)
+    assert failed_cleanly(ran), ran.errors
+    assert ran.output == ""
+
+
+def test_tokens_that_are_created_at_once(tmp_path: Path) -> None:
+    """Of several tokens that are created at the same time, all are in the file."""
+    names = [f"ci-{number}" for number in range(6)]
+    processes = [
+        subprocess.Popen(
+            (sys.executable, "-m", "kubemint", "token", "create", name, "--tokens-file", "tokens.yaml"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for name in names
+    ]
+    assert [process.wait(60) for process in processes] == [0] * len(names)
+    listed = kubemint_process("token", "list", "--tokens-file", "tokens.yaml", cwd=tmp_path)
+    assert sorted(line.split("\t")[0] for line in listed.output.splitlines()) == names

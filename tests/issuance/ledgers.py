@@ -10,6 +10,7 @@ class Unavailable:
 
     def __init__(self, ledger: Ledger) -> None:
         self.asked: list[Event] = []
+        self.preparing = ledger.preparing
         self.find_by_key = ledger.find_by_key
 
     def append(self, event: Event) -> Entry:
@@ -23,6 +24,7 @@ class WritesAndRaises:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.preparing = ledger.preparing
         self.find_by_key = ledger.find_by_key
 
     def append(self, event: Event) -> Entry:
@@ -35,6 +37,7 @@ class Unreadable:
     """A ledger that can be written and not be read."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self.preparing = ledger.preparing
         self.append = ledger.append
 
     def find_by_key(self, requester: str, idempotency_key: str) -> Entry | None:

@@ -305,7 +305,7 @@ class TestP7EveryDecisionIsLogged:
         assert fields["policy"].startswith("sha256:")
         assert [reason["path"] for reason in fields["reasons"]] == ["profiles.developers.groups"]
 
-    @pytest.mark.parametrize(("title", "subject"), [("OU", "CN=jane,OU=system:masters"), ("no DER", None)])
+    @pytest.mark.parametrize(("title", "subject"), [("OU", "OU=system:masters,CN=jane"), ("no DER", None)])
     def test_refused_for_itself(self, desk: Desk, record: SqliteAdapter, title: str, subject: str | None) -> None:
         """A CSR that nobody signs is on record too, with what it asked for if that can be read."""
         with pytest.raises((UnacceptableRequest, MalformedRequest)):

@@ -22,6 +22,7 @@ from kubemint.ledger.schema import migrate
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.wiring import Ledger
 
+READERS = 16  # threads at once
 SHORT_WAIT = timedelta(milliseconds=400)
 BREAK = "ALTER TABLE entry_groups RENAME TO away"  # the last table that a batch is written to
 MEND = "ALTER TABLE away RENAME TO entry_groups"
@@ -71,7 +72,7 @@ class SqliteAdapter:
 
     def reader(self) -> LedgerReader:
         """Keep `Adapter.reader`."""
-        engine = sqlite.open_for_reading(self.file)
+        engine = sqlite.open_for_reading(self.file, READERS)
         self._open.append(engine)
         return LedgerReader(engine)
 
@@ -109,7 +110,8 @@ class SqliteAdapter:
 
 def open_ledger(file: Path, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
     """Open the ledger in a SQLite file that is there already, as the service does."""
-    return Ledger(LedgerWriter(sqlite.SqliteFile(file, lock_wait)), LedgerReader(sqlite.open_for_reading(file)))
+    reader = LedgerReader(sqlite.open_for_reading(file, READERS))
+    return Ledger(LedgerWriter(sqlite.SqliteFile(file, lock_wait)), reader)
 
 
 ADAPTERS = {"sqlite": lambda directory: SqliteAdapter(directory / "ledger.db")}

@@ -9,7 +9,7 @@ import pytest
 from kubemint.audit import Entry
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
-from ledger.adapters import BREAK, SHORT_WAIT, Adapter, assert_sound, indexes, stored
+from ledger.adapters import BREAK, MEND, SHORT_WAIT, Adapter, assert_sound, indexes, stored
 from ledger.events import issued, refused
 
 WAITERS = 8
@@ -119,3 +119,25 @@ def test_reading_goes_on_while_another_writes(adapter: Adapter) -> None:
         started = time.monotonic()
         assert reader.find_by_serial("01") == entry
         assert time.monotonic() - started < 2
+
+
+def test_it_works_again_without_a_restart(adapter: Adapter) -> None:
+    """Once the database works again, so does the ledger that is open, and the index goes on without a gap."""
+    ledger = adapter.open()
+    first = ledger.append(issued(1))
+    adapter.execute(BREAK)
+    with pytest.raises(LedgerUnavailable):
+        ledger.append(issued(2))
+    adapter.execute(MEND)
+    assert ledger.append(issued(3)).index == 1
+    assert_sound(adapter, [first])
+
+
+def test_a_failed_batch_gives_the_lock_back(adapter: Adapter) -> None:
+    """Other processes can write as soon as a batch has failed, whoever still looks at the fault."""
+    failing, other = adapter.open(), adapter.open(lock_wait=SHORT_WAIT)
+    failing.append(issued(1))
+    with pytest.raises(LedgerUnavailable) as fault:
+        failing.append(issued(1))  # its serial number is on record
+    assert other.append(issued(2)).index == 1
+    assert fault.value.code == "ledger-unavailable"

@@ -5,6 +5,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +19,7 @@ from kubemint.errors import LedgerUnavailable
 from kubemint.issuance import Ledger
 from kubemint.ledger import sqlite
 from kubemint.ledger.reader import Filter
-from ledger.adapters import SHORT_WAIT, SqliteAdapter, assert_sound, open_ledger
+from ledger.adapters import READERS, SHORT_WAIT, SqliteAdapter, assert_sound, open_ledger
 from ledger.events import NOW, issued
 
 DISK_OCTETS = 1024 * 1024
@@ -51,7 +53,8 @@ def test_a_writer_commits_to_the_disk(sqlite_adapter: SqliteAdapter) -> None:
 def test_every_connection_is_set_up_alike(sqlite_adapter: SqliteAdapter, which: str) -> None:
     """The connections of migrations and readers have the same settings as the writer's."""
     file = sqlite_adapter.file
-    engine: Engine = sqlite.SqliteFile(file).engine if which == "migrations" else sqlite.open_for_reading(file)
+    migrations, reading = sqlite.SqliteFile(file).engine, sqlite.open_for_reading(file, READERS)
+    engine: Engine = migrations if which == "migrations" else reading
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == FULL_SYNCHRONOUS
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
@@ -154,3 +157,19 @@ def _append_until_refused(ledger: Ledger, first: int) -> list[Entry]:
         except LedgerUnavailable:
             return entries
     raise AssertionError("the disk is not full")
+
+
+def test_a_new_connection_waits_for_a_lock_too(sqlite_adapter: SqliteAdapter) -> None:
+    """A process that opens the ledger while another has it for itself (recovery) waits, as later appends do."""
+    ledger = sqlite_adapter.open()
+    with closing(sqlite3.connect(sqlite_adapter.file, isolation_level=None, check_same_thread=False)) as alone:
+        alone.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+        alone.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(0.3, alone.close)
+        release.start()
+        try:
+            started = time.monotonic()
+            assert ledger.append(issued(1)).index == 0
+            assert time.monotonic() - started < 10
+        finally:
+            release.join()

@@ -154,7 +154,16 @@ def test_a_file_that_cannot_be_read_is_refused(folder: Path, make: Callable[[Pat
     assert said in message
 
 
-@pytest.mark.parametrize("uri", ["ca.key", "", "pkcs11:object=ca", "https://example.com/ca.key", "data:,x"])
+@pytest.mark.parametrize("uri", ["file://host/ca.key", "file://localhost/ca.key", "file://ca.key", "file://"])
+def test_a_key_on_another_host_is_refused(folder: Path, uri: str) -> None:
+    """Two slashes begin a host (RFC 8089 2): none is looked for, and its name is not taken for a folder."""
+    (folder / "ca.key").write_bytes(key_pem("ecdsa-p256"))
+    assert "names a host" in refusal(folder, uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["ca.key", "", "file:", "pkcs11:object=ca", "https://example.com/ca.key", "data:,x"]
+)
 def test_an_unknown_scheme_is_refused(folder: Path, uri: str) -> None:
     """A key is named by a URI of a kind that is known; nothing is fetched, nothing guessed."""
     (folder / "ca.key").write_bytes(key_pem("ecdsa-p256"))

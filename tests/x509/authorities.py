@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
 from kubemint.x509.issuer import Issuer, issuer_from
-from x509.pkcs10 import key_usage, private_key
+from x509.pkcs10 import extended_key_usage, key_usage, private_key
 
 KUBEADM_USAGES = ("digital_signature", "key_encipherment", "key_cert_sign")
 
@@ -23,6 +23,7 @@ def ca_certificate(
     parent: tuple[x509.Certificate, Any] | None = None,
     is_ca: bool | None = True,
     usages: Iterable[str] | None = KUBEADM_USAGES,
+    purposes: Iterable[str] | None = None,
     begins: timedelta = timedelta(days=-30),
     ends: timedelta = timedelta(days=3650),
     subject_key_identifier: bytes | None = b"kubernetes-ca-ski",
@@ -42,6 +43,8 @@ def ca_certificate(
         builder = builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
     if usages is not None:
         builder = builder.add_extension(key_usage(*usages), critical=True)
+    if purposes is not None:
+        builder = builder.add_extension(extended_key_usage(*purposes), critical=False)
     if subject_key_identifier is not None:
         builder = builder.add_extension(x509.SubjectKeyIdentifier(subject_key_identifier), critical=False)
     if parent is not None:
@@ -57,10 +60,12 @@ def issuer_of(key_type: str, now: datetime, **options: Any) -> Issuer:
     return issuer_from((ca_certificate(key, now, **options),), key)
 
 
-def intermediate_of(key_type: str, now: datetime) -> Issuer:
+def intermediate_of(key_type: str, now: datetime, **root_options: Any) -> Issuer:
     """Make a CA below a root, in the order in which its file has them."""
     root_key, key = private_key("ecdsa-p384", "root"), private_key(key_type, "issuer")
-    root = ca_certificate(root_key, now, common_name="acme root", subject_key_identifier=b"root-ski")
+    root = ca_certificate(
+        root_key, now, common_name="acme root", subject_key_identifier=b"root-ski", **root_options
+    )
     return issuer_from((ca_certificate(key, now, common_name="acme clients", parent=(root, root_key)), root), key)
 
 

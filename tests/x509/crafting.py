@@ -10,6 +10,7 @@ from x509 import der
 from x509.der import SEQUENCE, tlv
 
 SERIAL_NUMBER = 0x5EC0DE << 128
+VERSION_3 = tlv(0xA0, der.integer(2))
 Extensions = list[tuple[x509.ExtensionType, bool]]
 
 
@@ -30,7 +31,14 @@ def ordinary_subject(terms: CertificateTerms) -> bytes:
 
 
 def crafted(
-    terms: CertificateTerms, issuer: Issuer, *, extensions: Extensions | None = None, subject: bytes | None = None
+    terms: CertificateTerms,
+    issuer: Issuer,
+    *,
+    extensions: Extensions | None = None,
+    subject: bytes | None = None,
+    version: bytes = VERSION_3,
+    inner_algorithm: bytes | None = None,
+    outer_algorithm: bytes | None = None,
 ) -> SignedCertificate:
     """Put a certificate together in DER and sign it; what is not given is as in the profile."""
     wanted = profile(terms) if extensions is None else extensions
@@ -40,9 +48,9 @@ def crafted(
     moments = (f"{moment:%y%m%d%H%M%SZ}".encode() for moment in (terms.not_before, terms.not_after))
     to_be_signed = tlv(
         SEQUENCE,
-        tlv(0xA0, der.integer(2)),
+        version,
         der.integer(SERIAL_NUMBER),
-        der.signature_algorithm(issuer.key),
+        inner_algorithm or der.signature_algorithm(issuer.key),
         issuer.certificate.subject.public_bytes(),
         tlv(SEQUENCE, *(tlv(der.UTC_TIME, moment) for moment in moments)),
         ordinary_subject(terms) if subject is None else subject,
@@ -50,7 +58,7 @@ def crafted(
         tlv(0xA3, tlv(SEQUENCE, *encoded)),
     )
     return SignedCertificate(
-        der=der.signed(to_be_signed, issuer.key),
+        der=der.signed(to_be_signed, issuer.key, algorithm=outer_algorithm),
         serial_number=format_serial(SERIAL_NUMBER),
         credential_id="",
         not_before=terms.not_before,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from csrs import extended_key_usage, key_usage, private_key, spki
 from kubemint.errors import SigningFailed
@@ -20,6 +21,7 @@ from x509.crafting import SERIAL_NUMBER, crafted, profile
 from x509.terms import terms_for
 
 SECOND = timedelta(seconds=1)
+SKI, AKI = "2.5.29.14", "2.5.29.35"
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,8 @@ def other_key(key_type: str) -> dict[str, Any]:
         pytest.param(lambda _: {"groups": ("developers", "team-a", "team-a")}, "groups", id="a group twice"),
         pytest.param(lambda _: {"groups": ("team-a", "developers")}, "groups", id="groups in another order"),
         pytest.param(lambda _: {"groups": ("developers", "team-b")}, "groups", id="another group"),
-        pytest.param(lambda _: other_key("ecdsa-p256"), "public key", id="another key"),
-        pytest.param(lambda _: other_key("ed25519"), "public key", id="another kind of key"),
+        pytest.param(lambda _: other_key("ecdsa-p256"), f"public key, extension {SKI}", id="another key"),
+        pytest.param(lambda _: other_key("ed25519"), f"public key, extension {SKI}", id="another kind of key"),
         pytest.param(lambda t: {"not_before": t.not_before - SECOND}, "validity", id="valid sooner"),
         pytest.param(lambda t: {"not_before": t.not_before + SECOND}, "validity", id="valid later"),
         pytest.param(lambda t: {"not_after": t.not_after + SECOND}, "validity", id="valid longer"),
@@ -196,6 +198,89 @@ def test_one_more_name_is_refused(
     guard(crafted(decided, ca, subject=der.name(*names)), decided, ca)
     names.insert(place, (label, value))
     assert "subject" in refused(crafted(decided, ca, subject=der.name(*names)), decided, ca)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([("CN", ""), ("O", "developers"), ("CN", "jane")], id="empty CN before it"),
+        pytest.param([("CN", "jane"), ("O", "developers"), ("CN", "jane")], id="the CN twice"),
+    ],
+)
+def test_a_name_that_go_passes_over_is_refused(now: datetime, ca: Issuer, names: list[tuple[str, str]]) -> None:
+    """Go reads the last CN: one before it changes no user there, and some other reader's."""
+    decided = terms_for("ecdsa-p256", now, user="jane", groups=("developers",))
+    assert refused(crafted(decided, ca, subject=der.name(*names)), decided, ca).endswith(": subject")
+
+
+@pytest.mark.parametrize(
+    "rdns",
+    [
+        pytest.param([[("O", "developers"), ("CN", "jane")]], id="O+CN"),
+        pytest.param([[("O", "developers")], [], [("CN", "jane")]], id="an RDN of nothing"),
+    ],
+)
+def test_an_rdn_of_other_than_one_value_is_refused(
+    now: datetime, ca: Issuer, rdns: list[list[tuple[str, str]]]
+) -> None:
+    """Names are signed in an RDN each: several in one are read in no order that was decided."""
+    decided = terms_for("ecdsa-p256", now, user="jane", groups=("developers",))
+    subject = der.tlv(der.SEQUENCE, *(der.rdn(*(der.attribute(*each) for each in rdn)) for rdn in rdns))
+    assert refused(crafted(decided, ca, subject=subject), decided, ca)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "oid"),
+    [
+        pytest.param(3, x509.SubjectKeyIdentifier(bytes(20)), SKI, id="another SKI"),
+        pytest.param(3, x509.SubjectKeyIdentifier(b""), SKI, id="empty SKI"),
+        pytest.param(4, x509.AuthorityKeyIdentifier(bytes(20), None, None), AKI, id="another AKI"),
+        pytest.param(4, x509.AuthorityKeyIdentifier(None, None, None), AKI, id="empty AKI"),
+        pytest.param(
+            4,
+            x509.AuthorityKeyIdentifier(b"kubernetes-ca-ski", [x509.DNSName("elsewhere")], 1),
+            AKI,
+            id="AKI with more in it",
+        ),
+    ],
+)
+def test_the_key_identifiers_are_those_of_subject_and_issuer(
+    decided: CertificateTerms, ca: Issuer, place: int, value: x509.ExtensionType, oid: str
+) -> None:
+    """Who builds a chain goes by these two: they name the key that was decided and the issuer's."""
+    extensions = profile(decided)
+    extensions[place] = (value, False)
+    assert refused(crafted(decided, ca, extensions=extensions), decided, ca).endswith(f": extension {oid}")
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(b"", id="1, left out"),
+        pytest.param(der.tlv(0xA0, der.integer(0)), id="1, written"),
+        pytest.param(der.tlv(0xA0, der.integer(1)), id="2"),
+        pytest.param(der.tlv(0xA0, der.integer(3)), id="4"),
+    ],
+)
+def test_another_version_is_refused(decided: CertificateTerms, ca: Issuer, version: bytes) -> None:
+    """Only version 3 has extensions (RFC 5280 4.1.2.1)."""
+    assert refused(crafted(decided, ca, version=version), decided, ca)
+
+
+@pytest.mark.parametrize("where", ["inner_algorithm", "outer_algorithm", "inner_algorithm outer_algorithm"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        pytest.param(der.signature_algorithm(private_key("ecdsa-p256"), hashes.SHA512()), id="another hash"),
+        pytest.param(der.signature_algorithm(private_key("ed25519")), id="another kind"),
+        pytest.param(der.tlv(der.SEQUENCE, der.oid("1.2.840.10045.4.3.2"), der.NULL), id="with parameters"),
+    ],
+)
+def test_the_signature_is_named_as_what_it_is(
+    decided: CertificateTerms, ca: Issuer, where: str, algorithm: bytes
+) -> None:
+    """A signature that holds, but goes by another name in either place, is refused (RFC 5280 4.1.1.2)."""
+    assert refused(crafted(decided, ca, **dict.fromkeys(where.split(), algorithm)), decided, ca)
 
 
 @pytest.mark.parametrize("tag", [der.PRINTABLE, der.TELETEX, der.IA5, der.UNIVERSAL, der.BMP])

@@ -76,6 +76,8 @@ def test_the_cas_that_must_stay_apart_are_refused(common_name: str, owner: str, 
         ({"is_ca": None}, "no basicConstraints"),
         ({"usages": ["digital_signature", "key_encipherment"]}, "keyCertSign"),
         ({"usages": ["crl_sign"]}, "keyCertSign"),
+        ({"purposes": ["server_auth"]}, "CN=kubernetes may not stand above client certificates"),
+        ({"purposes": ["server_auth", "code_signing"]}, "extended key usage"),
         ({"ends": -SECOND}, "expired at 2026-11-20T11:59:59Z"),
         ({"begins": SECOND}, "not valid before 2026-11-20T12:00:01Z"),
     ],
@@ -86,6 +88,32 @@ def test_a_certificate_that_may_not_sign_now_is_refused(
     """Not a CA, not for certificates, not any more, not yet: each stops the start by name."""
     (found,) = problems(issuer_of("ecdsa-p256", now, **options), now)
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"is_ca": False}, "CA:FALSE"),
+        ({"is_ca": None}, "no basicConstraints"),
+        ({"usages": ["crl_sign"]}, "keyCertSign"),
+        ({"purposes": ["server_auth"]}, "CN=acme root may not stand above client certificates"),
+        ({"ends": -SECOND}, "expired at 2026-11-20T11:59:59Z"),
+        ({"begins": SECOND}, "not valid before 2026-11-20T12:00:01Z"),
+    ],
+)
+def test_a_root_that_may_not_stand_above_it_now_is_refused(
+    options: dict[str, Any], problem: str, now: datetime
+) -> None:
+    """Every CA in the file is held to what the issuer is: a chain is as good as each part of it."""
+    (found,) = problems(intermediate_of("ecdsa-p256", now, **options), now)
+    assert problem in found
+
+
+@pytest.mark.parametrize("purposes", [["client_auth"], ["server_auth", "client_auth"], ["any_extended_key_usage"]])
+def test_a_purpose_that_covers_clients_is_accepted(purposes: list[str], now: datetime) -> None:
+    """An extended key usage that allows clientAuth bounds nothing that is issued here."""
+    assert problems(issuer_of("ecdsa-p256", now, purposes=purposes), now) == []
+    assert problems(intermediate_of("ecdsa-p256", now, purposes=purposes), now) == []
 
 
 @pytest.mark.parametrize("options", [{"ends": timedelta()}, {"begins": timedelta()}, {"usages": None}])

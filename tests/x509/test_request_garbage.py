@@ -17,9 +17,6 @@ from x509.reading import read_der, read_pem
 SECONDS_AT_MOST = 2.0  # for one CSR on a machine that is busy; none takes a tenth of it
 FRIENDLY = settings(max_examples=100, deadline=None, derandomize=True)
 
-# The cryptography package says so in passing, when it is asked for a subject that is refused here anyway.
-pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length must be:UserWarning")
-
 
 @pytest.mark.parametrize("key_type", ["ecdsa-p256", "ed25519", "rsa-2048"])
 def test_no_flipped_bit_changes_what_is_read(key_type: str) -> None:

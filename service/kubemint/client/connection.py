@@ -47,12 +47,14 @@ def find_service(
     token_file: Path | None,
     environment: Mapping[str, str] = os.environ,
 ) -> ServiceAddress:
-    """Find the service: each setting from its option, else its variable, else .kubemint/client.yaml.
+    """Find the service: each setting from its option, else its variable; where all are missing, from the file.
 
     Raises:
         ConfigurationError: nothing names a service, or its address would send the token in clear.
     """
-    local = _local_settings()
+    given = (url, ca_file, token_file, *map(environment.get, (URL_VARIABLE, CA_VARIABLE, TOKEN_FILE_VARIABLE)))
+    # The file counts whole or not at all: a token must not go to an address that came with some other folder.
+    local = {} if any(given) else _local_settings()
     address = url or environment.get(URL_VARIABLE) or local.get("url")
     if address is None:
         raise ConfigurationError(

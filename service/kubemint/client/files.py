@@ -67,13 +67,13 @@ def check_writable(files: tuple[Path, ...], *, overwrite: bool) -> None:
     Raises:
         ConfigurationError: naming the files.
     """
-    if len(set(files)) != len(files):
+    if len({file.resolve() for file in files}) != len(files):
         raise ConfigurationError(str(files[0]), ["is named twice"])
     for file in files:
         if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
             raise ConfigurationError(str(file), ["its folder is not there, or cannot be written"])
-        if file.is_dir():
-            raise ConfigurationError(str(file), ["is a folder"])
+        if file.exists() and not file.is_file():
+            raise ConfigurationError(str(file), ["is there, and is no file"])
     if overwrite:
         return
     if there := [str(file) for file in files if file.exists()]:

@@ -1,5 +1,6 @@
 """`kubemint token`: bearer tokens for requesters. Only their hashes are kept."""
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -63,8 +64,9 @@ def create(file: Path, name: str, expires: timedelta) -> None:
         records = load_tokens(file) if file.exists() else ()
         if any(known.name == name for known in records):
             raise ConfigurationError(str(file), [f"there is a token {name!r} already; delete it first"])
+        click.echo(secret)  # before it counts: a token that could not be shown must not be left behind
+        sys.stdout.flush()
         save_tokens(file, (*records, record))
-    click.echo(secret)
     click.echo(f"Token {name} is good until {record.expires:%Y-%m-%d %H:%M} UTC.", err=True)
 
 

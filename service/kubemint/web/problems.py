@@ -77,7 +77,7 @@ def problem(status: int, code: str, detail: str, **members: Any) -> Response:
         "requestId": g.request_id,
         **members,
     }
-    response = Response(json.dumps(document, ensure_ascii=False), status, mimetype=PROBLEM_MEDIA_TYPE)
+    response = Response(json.dumps(document), status, mimetype=PROBLEM_MEDIA_TYPE)
     response.headers.update(_HEADERS.get(status, {}))
     return response
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flask import request
-from werkzeug.exceptions import UnsupportedMediaType
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from kubemint.documents import parse_json, parse_yaml
+from kubemint.errors import InvalidDocument
 from kubemint.fields import StrictSchema
 from kubemint.kubernetes.signing_request import is_signing_request, read_signing_request
 from kubemint.web.schemas import (
@@ -16,6 +18,8 @@ from kubemint.web.schemas import (
     ProfileQuerySchema,
 )
 from kubemint.x509.request import CsrEncoding, Submission
+
+FLOW_MAX: Final = 100  # a CertificateSigningRequest needs two
 
 _REQUEST: Final = CertificateRequestSchema()
 _QUERY: Final = CertificateQuerySchema()
@@ -32,9 +36,16 @@ def read_submission() -> Submission:
     reader = _READERS.get(request.mimetype)
     if reader is None:
         raise UnsupportedMediaType(f"Send one of: {', '.join(_READERS)}.")
+    try:
+        return reader(_read_body())
+    except ParseException:
+        raise BadRequest("The body is not in the form that its head announces.") from None
+
+
+def _read_body() -> bytes:
     body = request.get_data(cache=False)
     request.stream.read(1)  # a chunked body that goes on beyond the limit is 413 here, never cut off in silence
-    return reader(body)
+    return body
 
 
 def query_of(schema: StrictSchema) -> dict[str, Any]:
@@ -61,6 +72,8 @@ def _from_json(body: bytes) -> Submission:
 
 
 def _from_yaml(body: bytes) -> Submission:
+    if body.count(b"[") + body.count(b"{") > FLOW_MAX:  # each level of them costs the YAML reader more
+        raise InvalidDocument(f"more than {FLOW_MAX} brackets and braces")
     return _from_kubernetes(parse_yaml(body))
 
 

@@ -175,7 +175,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         except (NoMoreData, StopIteration):
             return False
         except ParseException as fault:
-            self.log.info("invalid request from %s: %s", connection.client[0], fault)
+            self.log.info("invalid request from %s: %s", connection.client[0], type(fault).__name__)
             connection.sock.sendall(bad_request(fault))
             return False
         except Exception:  # the application answers its own faults; this one is between it and the socket

@@ -6,6 +6,7 @@ some string types to nothing, so a name that two readers could read differently 
 name (promise P4). Lengths are those of X.520 (ub-common-name, ub-organization-name: 64), counted in octets.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _ATTRIBUTE_NAMES: Final = {
 }
 
 
+_SPECIAL: Final = re.compile(r"[\\,+=\x00]")
 _SHORT_NAMES: Final = {"2.5.4.3": "CN", "2.5.4.10": "O", "2.5.4.11": "OU"}
 # Unicode's Default_Ignorable_Code_Point, as far as it is outside of the categories C and Z, and the empty Braille
 # pattern: they show as nothing (DerivedCoreProperties.txt, Unicode 15).
@@ -94,13 +96,18 @@ def read_subject(rdns: RelativeDistinguishedNames) -> tuple[Subject | None, tupl
 
 
 def describe_subject(rdns: RelativeDistinguishedNames) -> str:
-    """Write a subject down for the record, whatever is in it: `CN=eve,O=system:masters`, octets as they come."""
-    return ",".join(
-        f"{_SHORT_NAMES.get(attribute.type.dotted_string, attribute.type.dotted_string)}="
-        + bytes(attribute.value.data).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
-        for rdn in rdns
-        for attribute in rdn
-    )
+    """Write a subject down for the record, whatever is in it, with the escapes of RFC 4514 2.4: `O=a,CN=b`."""
+    return ",".join("+".join(map(_describe, rdn)) for rdn in rdns)
+
+
+def _describe(attribute: AttributeTypeAndValue) -> str:
+    oid = attribute.type.dotted_string
+    value = bytes(attribute.value.data).decode("utf-8", "backslashreplace")
+    return f"{_SHORT_NAMES.get(oid, oid)}={_SPECIAL.sub(_escape, value)}"
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "\\00" if found[0] == "\x00" else "\\" + found[0]
 
 
 def name_reasons(name: str, label: str) -> Iterator[Reason]:

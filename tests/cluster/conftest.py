@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.peers import missing
-from kubernetes.cluster import PROGRAMS, Cluster, Kubectl
+from cluster.cluster import PROGRAMS, Cluster, Kubectl
+from peers import missing
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kubernetes.cluster import CertificateAuthority, Cluster, Kubectl, openssl
+from cluster.cluster import CertificateAuthority, Cluster, Kubectl, openssl
 from running_service import RunningService
 
 pytestmark = pytest.mark.xdist_group("cluster")  # one API server is enough, where xdist keeps groups together
