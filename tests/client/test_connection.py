@@ -67,9 +67,15 @@ def test_an_option_comes_before_a_variable_before_the_file(place: Path) -> None:
 
 
 def test_each_setting_is_found_on_its_own(place: Path) -> None:
-    """Where one comes from an option, the others still come from where they are."""
+    """Where one comes from an option, another may come from a variable, and none from the file of a folder."""
     mixed = found(place, OPTIONS[0], KUBEMINT_CA="v.crt")
-    assert mixed == ("https://option.example:3", "v.crt", ".kubemint/file.token")
+    assert mixed == ("https://option.example:3", "v.crt", None)
+
+
+def test_a_token_goes_to_no_address_of_a_folder(place: Path) -> None:
+    """A token that was named does not go to the address that came with the folder one stands in."""
+    with pytest.raises(ConfigurationError, match="name it with --url"):
+        found(place, KUBEMINT_TOKEN_FILE="v.token")
 
 
 def test_without_any_the_error_names_the_ways(tmp_path: Path) -> None:

@@ -269,7 +269,8 @@ def test_a_file_has_its_mode_whatever_the_umask(tmp_path: Path) -> None:
 def test_without_a_good_token(client: Client, token: str | None) -> None:
     """Without a token that holds, the command fails with what the service says."""
     (client.place / "token").write_text(token or "x")
-    ran = client.request("--token-file", "token")
+    service = client.service
+    ran = client.request("--url", service.url, "--ca", str(service.tls_ca_file), "--token-file", "token")
     assert failed_cleanly(ran), ran.errors
     assert "not-authenticated" in ran.errors
     assert client.files() == {"token"}

@@ -42,7 +42,7 @@ _ATTRIBUTE_NAMES: Final = {
 }
 
 
-_SPECIAL: Final = re.compile(r"[\\,+=\x00]")
+_SPECIAL: Final = re.compile(rb"[\\,+=]")
 _SHORT_NAMES: Final = {"2.5.4.3": "CN", "2.5.4.10": "O", "2.5.4.11": "OU"}
 # Unicode's Default_Ignorable_Code_Point, as far as it is outside of the categories C and Z, and the empty Braille
 # pattern: they show as nothing (DerivedCoreProperties.txt, Unicode 15).
@@ -96,18 +96,14 @@ def read_subject(rdns: RelativeDistinguishedNames) -> tuple[Subject | None, tupl
 
 
 def describe_subject(rdns: RelativeDistinguishedNames) -> str:
-    """Write a subject down for the record, whatever is in it, with the escapes of RFC 4514 2.4: `O=a,CN=b`."""
+    """Write a subject down for the record, whatever is in it, with commas and the like escaped (RFC 4514 2.4)."""
     return ",".join("+".join(map(_describe, rdn)) for rdn in rdns)
 
 
 def _describe(attribute: AttributeTypeAndValue) -> str:
     oid = attribute.type.dotted_string
-    value = bytes(attribute.value.data).decode("utf-8", "backslashreplace")
-    return f"{_SHORT_NAMES.get(oid, oid)}={_SPECIAL.sub(_escape, value)}"
-
-
-def _escape(found: re.Match[str]) -> str:
-    return "\\00" if found[0] == "\x00" else "\\" + found[0]
+    value = _SPECIAL.sub(rb"\\\g<0>", bytes(attribute.value.data)).replace(b"\x00", rb"\x00")
+    return f"{_SHORT_NAMES.get(oid, oid)}={value.decode('utf-8', 'backslashreplace')}"
 
 
 def name_reasons(name: str, label: str) -> Iterator[Reason]:
