@@ -1,5 +1,7 @@
 """`kubemint dev`: everything on this machine in one command."""
 
+import os
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,12 +39,18 @@ def dev(directory: Path, port: int | None) -> None:
     run(settings)
 
 
+def _program() -> str:
+    """Name the program as it can be called from here, whether or not its folder is on the PATH."""
+    installed = Path(sys.executable).with_name("kubemint")
+    return os.path.relpath(installed) if installed.exists() else "kubemint"
+
+
 def _greeting(directory: Path, port: int) -> str:
     url = f"https://127.0.0.1:{port}"
     return f"""\
 kubemint serves {url} from {directory} (Ctrl-C stops it). In another terminal:
 
-  kubemint request --user jane --group developers --kubeconfig jane.kubeconfig
+  {_program()} request --user jane --group developers --group team-a
 
 or, step by step:
 

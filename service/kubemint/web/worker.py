@@ -64,6 +64,10 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untype
         """Begin to stop: the loop notices within a sweep."""
         self.alive = False
 
+    def handle_quit(self, sig: Any, frame: Any) -> None:
+        """Stop at Ctrl-C as at SIGTERM: what has begun takes milliseconds, and is not worth losing."""
+        self.alive = False
+
     def run(self) -> None:
         """Accept and sweep until told to stop, then until what has begun is done."""
         # gunicorn looks every setting up through a dictionary of objects, some twenty times a request.
