@@ -180,7 +180,7 @@ class _ServerSchema(StrictSchema):
     tls = fields.Nested(_TlsSchema)
     plain_http = fields.Boolean(data_key="plainHttp", load_default=False, truthy={True}, falsy={False})
     workers = fields.Integer(strict=True, load_default=2, validate=validate.Range(1, 64))
-    threads = fields.Integer(strict=True, load_default=8, validate=validate.Range(1, 64))
+    threads = fields.Integer(strict=True, load_default=16, validate=validate.Range(1, 64))
     request_timeout = Duration(data_key="requestTimeout", load_default=timedelta(seconds=10))
     shutdown_grace = Duration(data_key="shutdownGrace", load_default=timedelta(seconds=30))
 

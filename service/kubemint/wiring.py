@@ -196,18 +196,20 @@ class Output:
 
     def __init__(self) -> None:
         self._number = _STANDARD_OUTPUT
+        self._may_block = False
         self._lock = threading.Lock()
         with suppress(OSError):
             if stat.S_ISFIFO(os.fstat(_STANDARD_OUTPUT).st_mode):
                 # An open file of our own: not to wait is our choice, and must not become that of who shares ours.
+                self._may_block = True
                 self._number = os.open(f"/proc/self/fd/{_STANDARD_OUTPUT}", os.O_WRONLY | os.O_NONBLOCK)
+                self._may_block = False
 
     def announce(self, entry: Entry) -> None:
         """Write the line of a decision."""
         try:
             with self._lock:
-                _, writable, _ = select.select([], [self._number], [], 0)
-                if not writable:
+                if self._may_block and not select.select([], [self._number], [], 0)[1]:
                     raise BlockingIOError
                 os.write(self._number, log_line(entry))
         except OSError:

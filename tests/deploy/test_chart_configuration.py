@@ -33,7 +33,7 @@ def test_minimal_configuration_is_complete(chart: Chart) -> None:
                 "keyFile": "/run/kubemint/tls/tls.key",
             },
             "workers": 2,
-            "threads": 4,
+            "threads": 16,
         },
         "issuer": {
             "certificateFile": "/run/kubemint/ca/ca.crt",
