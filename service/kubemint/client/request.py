@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.files import KubeconfigCluster, check_writable, kubeconfig, read_text, write_file
 from kubemint.client.options import DurationType, service_options
-from kubemint.errors import ConfigurationError, ServiceRefused
+from kubemint.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from kubemint.x509.generate import GENERATED_KEY_TYPES, GeneratedKey, generate_key
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -88,7 +88,7 @@ def request(**options: Any) -> None:
             ),
         )
     key = generate_key(options["key_type"])
-    answer = connection.post("/v1/certificates", _body(key, options))
+    answer = _checked(connection.post("/v1/certificates", _body(key, options)))
     _write(outputs, cluster, key, answer)
     click.echo(_report(answer, outputs, options["output"]))
 
@@ -139,6 +139,21 @@ def _body(key: GeneratedKey, options: dict[str, Any]) -> dict[str, Any]:
     if options["profile"]:
         body["profile"] = options["profile"]
     return body
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """Let an answer pass only if it is that of a certificate: nothing is written from another.
+
+    Raises:
+        ServiceUnavailable: it is not.
+    """
+    texts = ("certificate", "user", "notAfter", "profile", "serialNumber")
+    lists = ("chain", "groups")
+    are_texts = all(isinstance(answer.get(name), str) for name in texts)
+    are_lists = all(isinstance(answer.get(name), list) for name in lists)
+    if not are_texts or not are_lists or "logIndex" not in answer:
+        raise ServiceUnavailable("the service's answer holds no certificate; is it kubemint?")
+    return answer
 
 
 def _csr(key: GeneratedKey, user: str, groups: tuple[str, ...]) -> str:
