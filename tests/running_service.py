@@ -26,6 +26,7 @@ import yaml
 START_SECONDS = 30.0  # two interpreters start and the ledger is made; a shared machine is slow
 STOP_SECONDS = 40.0  # the service gives requests under way 30
 CALL_SECONDS = 15.0
+WORKERS = 2  # where the configuration says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ class RunningService:
         self.output_file = directory.with_name(f"{directory.name}.out")
         self.log_file = directory.with_name(f"{directory.name}.err")
         self._settings = _settings(config)
+        self._workers = (self._settings or {"server": {}})["server"].get("workers", WORKERS)
         self.port = port or _port(self._settings) or free_port()
         self._command = tuple(command or _command(directory, config, self.port))
         self._environment = _environment() | dict(environment or {})
@@ -236,7 +238,7 @@ class RunningService:
 
     def _is_ready(self) -> bool:
         try:
-            return self.call("GET", "/readyz").status == 200
+            return len(self.worker_pids) >= self._workers and self.call("GET", "/readyz").status == 200
         except (OSError, http.client.HTTPException):
             return False  # no folder, no socket or no worker yet
 

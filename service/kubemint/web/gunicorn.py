@@ -35,12 +35,13 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
         for name, value in _settings(self._config).items():
             self.cfg.set(name, value)
         self.cfg.timeout_of_request = self._config.server.request_timeout.total_seconds()
+        if self.cfg.is_ssl:
+            # Now, before any worker: one that starts while the files do not fit has this pair to serve with.
+            self.cfg.ssl_context(self.cfg, None)
 
     def load(self) -> Any:
         """Open the service; called in each worker."""
         configure_logging()
-        if self.cfg.is_ssl:
-            self.cfg.ssl_context(self.cfg, None)  # now, so that a later mistake in the files finds a good pair
         app = create_app(open_service(self._config))
         gc.collect()
         gc.freeze()  # what is loaded now stays for good: the collector need not walk it while someone waits
