@@ -103,7 +103,7 @@ def create_file(file: Path) -> None:
 def _engine(file: Path, *, pool_size: int, begin: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
-        paramstyle="named",
+        paramstyle="qmark",
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=LOCK_WAIT.total_seconds(),

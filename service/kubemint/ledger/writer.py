@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from sqlalchemy import ClauseElement, Engine, Table, bindparam, select, update
+from sqlalchemy import Engine, Executable, Table, bindparam, select, update
 
 from kubemint.audit import IDEMPOTENCY_KEY, Entry, Event, EventKind, rfc3339
 from kubemint.errors import LedgerUnavailable
@@ -29,18 +29,16 @@ from kubemint.transparency.tree import leaf_hash
 BATCH_MAX: Final = 128  # bounds how long one transaction holds the head, whatever waits
 
 GATHER_SECONDS: Final = 0.01  # how long a commit waits for those who are about to write
+ROWS_A_STATEMENT: Final = 16  # bounds how many statements are kept ready
 
 _KeyOwner = tuple[str, str]
 
 
 class Cursor(Protocol):
-    """What is used of a database driver's cursor (PEP 249), with parameters by name."""
+    """What is used of a database driver's cursor (PEP 249), with parameters by position."""
 
-    def execute(self, statement: str, parameters: Row = ..., /) -> Any:
+    def execute(self, statement: str, parameters: Sequence[Any] = ..., /) -> Any:
         """Run one statement."""
-
-    def executemany(self, statement: str, parameters: Sequence[Row], /) -> Any:
-        """Run a statement for each set of parameters."""
 
     def fetchone(self) -> Any:
         """Give the next row of the last result, or None."""
@@ -113,7 +111,7 @@ class LedgerWriter:
             LedgerUnavailable: it is not.
         """
         with self._commit_lock, self._database.transaction() as cursor:
-            cursor.execute(self._statements.beat, {"time": rfc3339(now)})
+            cursor.execute(self._statements.beat, (rfc3339(now),))
 
     def _no_longer_announced(self) -> None:
         """Take a thread off those who are waited for, once."""
@@ -166,31 +164,33 @@ class LedgerWriter:
                 known[owner] = entry
         if added:
             self._insert(cursor, added)
-            cursor.execute(self._statements.move_head, {"size": next_index + len(added)})
+            cursor.execute(self._statements.move_head, (next_index + len(added),))
         return entries
 
     def _insert(self, cursor: Cursor, added: Sequence[tuple[Entry, Event]]) -> None:
-        cursor.executemany(self._statements.insert[tables.entries], [_entry_row(*pair) for pair in added])
-        rows: dict[Table, list[Row]] = {}
+        rows: dict[Table, list[Row]] = {tables.entries: [_entry_row(*pair) for pair in added]}
         for entry, _ in added:
             found = query_rows(entry.index, entry.kind, entry.fields)
             rows.setdefault(found.table, []).append(found.row)
             rows.setdefault(tables.entry_groups, []).extend(found.groups)
         for table, table_rows in rows.items():
-            cursor.executemany(self._statements.insert[table], table_rows)
+            for start in range(0, len(table_rows), ROWS_A_STATEMENT):
+                some = table_rows[start : start + ROWS_A_STATEMENT]
+                values = [row[name] for row in some for name in table.columns.keys()]  # noqa: SIM118 - no dict
+                cursor.execute(self._statements.insert(table, len(some)), values)
 
     def _entries_by_key(self, cursor: Cursor, events: Sequence[Event]) -> dict[_KeyOwner, Entry]:
         """Find the entries that already stand under the idempotency keys of a batch."""
         known: dict[_KeyOwner, Entry] = {}
         for owner in {owner for event in events if (owner := _key_owner(event)) is not None}:
-            cursor.execute(self._statements.find_by_key, {"requester": owner[0], "idempotency_key": owner[1]})
+            cursor.execute(self._statements.find_by_key, owner)
             if (row := cursor.fetchone()) is not None:
                 known[owner] = Entry(index=row[0], kind=EventKind.ISSUED, fields=json.loads(row[1]))
         return known
 
 
 class Statements:
-    """The writer's SQL, compiled once for a database's dialect; parameters are given by name."""
+    """The writer's SQL, compiled once for a database's dialect; parameters are given by position."""
 
     def __init__(self, engine: Engine) -> None:
         head, keys, bodies = tables.head.c, tables.certificates.c, tables.entries.c
@@ -200,18 +200,27 @@ class Statements:
             .where(keys.requester == bindparam("requester"))
             .where(keys.idempotency_key == bindparam("idempotency_key"))
         )
-        self.lock_head = _compile(engine, select(head.size).with_for_update())
-        self.move_head = _compile(engine, update(tables.head).values(size=bindparam("size")))
-        self.beat = _compile(engine, update(tables.heartbeat).values(time=bindparam("time")))
-        self.find_by_key = _compile(engine, by_key)
-        self.insert = {
-            table: _compile(engine, table.insert())
-            for table in (tables.entries, tables.certificates, tables.refusals, tables.entry_groups)
-        }
+        self._engine = engine
+        self._inserts: dict[tuple[Table, int], str] = {}
+        self.lock_head = self._compile(select(head.size).with_for_update())
+        self.move_head = self._compile(update(tables.head).values(size=bindparam("size")))
+        self.beat = self._compile(update(tables.heartbeat).values(time=bindparam("time")))
+        self.find_by_key = self._compile(by_key)
 
+    def insert(self, table: Table, rows: int) -> str:
+        """Give the statement that adds so many rows, whose values follow each other in the columns' order.
 
-def _compile(engine: Engine, statement: ClauseElement) -> str:
-    return str(statement.compile(engine))
+        The driver gives the interpreter up once a statement. With a statement for each row, the one thread
+        that all others wait for would queue for the interpreter once a row.
+        """
+        if (table, rows) not in self._inserts:
+            names = [column.name for column in table.columns]
+            values = [{name: bindparam(f"{name}_{row}") for name in names} for row in range(rows)]
+            self._inserts[table, rows] = self._compile(table.insert().values(values))
+        return self._inserts[table, rows]
+
+    def _compile(self, statement: Executable) -> str:
+        return str(statement.compile(self._engine))
 
 
 def _entry_row(entry: Entry, event: Event) -> Row:
