@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,8 +23,6 @@ from kubemint.x509.certificate import SignedCertificate
 from kubemint.x509.request import SigningRequest, Submission
 
 IDEMPOTENCY_KEY: Final = "idempotencyKey"
-REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)  # set by the door
-
 
 LINE_MAX_OCTETS: Final = 4096  # PIPE_BUF of Linux: written whole or not at all, whoever else writes
 _SHORT_LINE: Final = (
@@ -52,13 +49,17 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try to get a certificate: who, what, when, and under which version of the policy."""
+    """One try to get a certificate: who, what, when, and under which version of the policy.
+
+    `request_id` is the door's name for it, by which the log line is found; the record does without.
+    """
 
     requester: Requester
     submission: Submission
     time: datetime
     policy_version: str
     idempotency_key: str | None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class Event:
     kind: EventKind
     time: datetime
     fields: Mapping[str, Any]
+    request_id: str | None = None
 
     @cached_property
     def body(self) -> bytes:
@@ -82,6 +84,14 @@ class Entry:
     index: int
     kind: EventKind
     fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What stands in the ledger for an event: its own entry or, if `repeated`, one of an earlier event."""
+
+    entry: Entry
+    repeated: bool
 
 
 def issued_event(
@@ -99,14 +109,14 @@ def issued_event(
     }
     if attempt.idempotency_key is not None:
         fields[IDEMPOTENCY_KEY] = attempt.idempotency_key
-    return Event(kind=EventKind.ISSUED, time=attempt.time, fields=fields)
+    return _event(EventKind.ISSUED, attempt, fields)
 
 
 def refused_event(attempt: Attempt, reasons: Sequence[Reason], request: SigningRequest) -> Event:
     """Tell that the policy turned a request down."""
     fields = _about_attempt(EventKind.REFUSED, attempt) | _about_request(request)
     fields["reasons"] = [reason_fields(reason) for reason in reasons]
-    return Event(kind=EventKind.REFUSED, time=attempt.time, fields=fields)
+    return _event(EventKind.REFUSED, attempt, fields)
 
 
 def unfit_event(attempt: Attempt, reasons: Sequence[Reason], subject: str | None) -> Event:
@@ -115,7 +125,7 @@ def unfit_event(attempt: Attempt, reasons: Sequence[Reason], subject: str | None
     fields["reasons"] = [reason_fields(reason) for reason in reasons]
     if subject is not None:
         fields["subject"] = subject
-    return Event(kind=EventKind.REFUSED, time=attempt.time, fields=fields)
+    return _event(EventKind.REFUSED, attempt, fields)
 
 
 def reason_fields(reason: Reason) -> dict[str, str]:
@@ -123,12 +133,12 @@ def reason_fields(reason: Reason) -> dict[str, str]:
     return {"code": reason.code, "message": reason.message, "path": reason.path}
 
 
-def log_line(entry: Entry) -> bytes:
+def log_line(entry: Entry, request_id: str | None) -> bytes:
     """Give the JSON line of a decision for standard output: the entry and its index, not the certificate.
 
     A line longer than a pipe takes at once leaves its lists out and says so; the ledger has all of it.
     """
-    head = {"event": "decision", "logIndex": entry.index, "requestId": REQUEST_ID.get()}
+    head = {"event": "decision", "logIndex": entry.index, "requestId": request_id}
     fields = {name: value for name, value in entry.fields.items() if name != "certificate"}
     line = _line(head | fields)
     if len(line) <= LINE_MAX_OCTETS:
@@ -143,6 +153,10 @@ def _line(fields: Mapping[str, Any]) -> bytes:
 def rfc3339(moment: datetime) -> str:
     """Write an aware moment in UTC, to the second or, where it has a fraction, to the microsecond."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _event(kind: EventKind, attempt: Attempt, fields: Mapping[str, Any]) -> Event:
+    return Event(kind=kind, time=attempt.time, fields=fields, request_id=attempt.request_id)
 
 
 def _about_attempt(kind: EventKind, attempt: Attempt) -> dict[str, Any]:

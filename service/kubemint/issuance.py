@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, assert_never
 
-from kubemint.audit import Attempt, Entry, Event, issued_event, refused_event, rfc3339, unfit_event
+from kubemint.audit import (
+    Attempt,
+    Entry,
+    Event,
+    Recorded,
+    issued_event,
+    refused_event,
+    rfc3339,
+    unfit_event,
+)
 from kubemint.errors import (
     IdempotencyConflict,
     MalformedRequest,
@@ -33,11 +42,11 @@ from kubemint.x509.request import SigningRequest, Submission, read_request
 class Ledger(Protocol):
     """The record, as issuing needs it. All methods may be called from many threads and processes at once."""
 
-    def append(self, event: Event) -> Entry:
-        """Write an event; on return it is durable and its index has no gap before it.
+    def append(self, event: Event) -> Recorded:
+        """Write an event; on return it is durable, its index has no gap before it, and its log line is out.
 
         Where an issued event carries an idempotency key that its requester used before, nothing is
-        written and the earlier entry comes back.
+        written and the earlier entry comes back as repeated.
 
         Raises:
             LedgerUnavailable: durability is not confirmed. The event may have been written all the same.
@@ -55,26 +64,24 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Issued:
-    """A certificate that may leave, because its entry is durable; `repeated` if an earlier try got it."""
-
-    entry: Entry
-    repeated: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Issuance:
-    """All that issuing needs. `announce` is called once for each new entry, after it is durable."""
+    """All that issuing needs."""
 
     policy: Policy
     issuer: Issuer
     ledger: Ledger
-    announce: Callable[[Entry], None]
     clock: Callable[[], datetime]
     draw_serial: Callable[[], int]
 
-    def issue(self, submission: Submission, requester: Requester, idempotency_key: str | None = None) -> Issued:
-        """Judge, sign, record; in that order, or not at all.
+    def issue(
+        self,
+        submission: Submission,
+        requester: Requester,
+        *,
+        idempotency_key: str | None = None,
+        request_id: str | None = None,
+    ) -> Recorded:
+        """Judge, sign, record; in that order, or not at all. The certificate of what comes back may leave.
 
         Raises:
             MalformedRequest, UnacceptableRequest, RequestRefused: recorded, with every reason.
@@ -82,23 +89,31 @@ class Issuance:
             SigningFailed, LedgerUnavailable: nothing was handed out; the same request may be sent again.
         """
         with self.ledger.preparing():
-            return self._issue(self._attempt(submission, requester, idempotency_key))
+            return self._issue(
+                Attempt(
+                    requester=requester,
+                    submission=submission,
+                    time=self.clock(),
+                    policy_version=self.policy.version,
+                    idempotency_key=idempotency_key,
+                    request_id=request_id,
+                )
+            )
 
-    def _issue(self, attempt: Attempt) -> Issued:
+    def _issue(self, attempt: Attempt) -> Recorded:
         if (earlier := self._earlier(attempt)) is not None:
             return _repeat(earlier, attempt)
         request = self._read(attempt)
         match decide(request, attempt.requester, self.policy, attempt.time, self.issuer.limits):
             case Refused() as refusal:
-                self._record(refused_event(attempt, refusal.reasons, request))
+                self.ledger.append(refused_event(attempt, refusal.reasons, request))
                 raise RequestRefused("The policy does not allow this certificate.", refusal.reasons)
             case Granted() as grant:
                 certificate = sign_certificate(grant.terms, self.issuer, self.draw_serial())
                 guard(certificate, grant.terms, self.issuer)
-                event = issued_event(attempt, request, grant, certificate)
-                entry = self._record(event)
+                recorded = self.ledger.append(issued_event(attempt, request, grant, certificate))
                 # Durable: if the process dies here, the record stays and nobody has received anything.
-                return _answer(entry, event, attempt)
+                return _repeat(recorded.entry, attempt) if recorded.repeated else recorded
             case _ as never:
                 assert_never(never)
 
@@ -106,15 +121,6 @@ class Issuance:
         """Judge without signing or recording: the dry run. Raises as `issue` does for a CSR that is unfit."""
         request = read_request(submission)
         return request, explain(request, requester, self.policy, self.clock(), self.issuer.limits)
-
-    def _attempt(self, submission: Submission, requester: Requester, idempotency_key: str | None) -> Attempt:
-        return Attempt(
-            requester=requester,
-            submission=submission,
-            time=self.clock(),
-            policy_version=self.policy.version,
-            idempotency_key=idempotency_key,
-        )
 
     def _earlier(self, attempt: Attempt) -> Entry | None:
         if attempt.idempotency_key is None:
@@ -125,27 +131,14 @@ class Issuance:
         try:
             return read_request(attempt.submission)
         except MalformedRequest as fault:
-            self._record(unfit_event(attempt, fault.reasons, None))
+            self.ledger.append(unfit_event(attempt, fault.reasons, None))
             raise
         except UnacceptableRequest as fault:
-            self._record(unfit_event(attempt, fault.reasons, fault.subject))
+            self.ledger.append(unfit_event(attempt, fault.reasons, fault.subject))
             raise
 
-    def _record(self, event: Event) -> Entry:
-        entry = self.ledger.append(event)
-        if entry.fields is event.fields:
-            self.announce(entry)
-        return entry
 
-
-def _answer(entry: Entry, event: Event, attempt: Attempt) -> Issued:
-    """Hand out what is on record, which is another certificate if a twin of this request was faster."""
-    if entry.fields is event.fields:
-        return Issued(entry=entry, repeated=False)
-    return _repeat(entry, attempt)
-
-
-def _repeat(earlier: Entry, attempt: Attempt) -> Issued:
+def _repeat(earlier: Entry, attempt: Attempt) -> Recorded:
     """Answer a retry with the certificate that its first try got, if it still asks for the same."""
     if earlier.fields["submissionSha256"] != attempt.submission.sha256:
         raise IdempotencyConflict("This Idempotency-Key was used for another request.")
@@ -153,4 +146,4 @@ def _repeat(earlier: Entry, attempt: Attempt) -> Issued:
         raise IdempotencyConflict(
             "The certificate that was issued under this Idempotency-Key has expired; use a new key."
         )
-    return Issued(entry=earlier, repeated=True)
+    return Recorded(entry=earlier, repeated=True)

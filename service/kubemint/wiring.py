@@ -1,13 +1,9 @@
 """`Config` → `Service`: the only place that knows every adapter, the clock and the source of chance."""
 
-import os
 import secrets
-import select
-import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -17,11 +13,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kubemint import metrics
-from kubemint.audit import Entry, Event, log_line
+from kubemint.audit import Event, Recorded
 from kubemint.authentication import Authenticator
 from kubemint.authentication.mtls import CertificateAuthenticator
 from kubemint.authentication.tokens import TokenAuthenticator
 from kubemint.config import Cluster, Config
+from kubemint.decision_log import DecisionLog
 from kubemint.errors import ConfigurationError, KubemintError, LedgerUnavailable
 from kubemint.issuance import Issuance
 from kubemint.ledger import sqlite
@@ -36,7 +33,6 @@ from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
 
 READINESS_SECONDS: Final = 3.0  # how long the answer of a readiness check is good for
-_STANDARD_OUTPUT: Final = 1
 
 
 class Ledger:
@@ -47,7 +43,7 @@ class Ledger:
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
 
-    def append(self, event: Event) -> Entry:
+    def append(self, event: Event) -> Recorded:
         """Keep `kubemint.issuance.Ledger.append`, and count what fails."""
         try:
             return self._writer.append(event)
@@ -78,14 +74,13 @@ def open_service(config: Config) -> Service:
         ConfigurationError, LedgerUnavailable: the service must not serve.
     """
     issuer = _open_issuer(config)
-    writer = LedgerWriter(sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait))
+    writer = LedgerWriter(sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait), DecisionLog().write)
     reader = LedgerReader(sqlite.open_for_reading(config.ledger_file, config.server.threads))
     return Service(
         issuance=Issuance(
             policy=config.policy,
             issuer=issuer,
             ledger=Ledger(writer, reader),
-            announce=Output().announce,
             clock=utc_now,
             draw_serial=draw_serial,
         ),
@@ -186,31 +181,3 @@ def _authenticators(config: Config) -> tuple[Authenticator, ...]:
 
 def _pem(certificates: Sequence[x509.Certificate]) -> tuple[str, ...]:
     return tuple(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in certificates)
-
-
-class Output:
-    """Standard output for decisions: a line is written at once, or dropped and counted; nobody waits for a reader.
-
-    The ledger is the record: neither a broken nor a full pipe may stop the service.
-    """
-
-    def __init__(self) -> None:
-        self._number = _STANDARD_OUTPUT
-        self._may_block = False
-        self._lock = threading.Lock()
-        with suppress(OSError):
-            if stat.S_ISFIFO(os.fstat(_STANDARD_OUTPUT).st_mode):
-                # An open file of our own: not to wait is our choice, and must not become that of who shares ours.
-                self._may_block = True
-                self._number = os.open(f"/proc/self/fd/{_STANDARD_OUTPUT}", os.O_WRONLY | os.O_NONBLOCK)
-                self._may_block = False
-
-    def announce(self, entry: Entry) -> None:
-        """Write the line of a decision."""
-        try:
-            with self._lock:
-                if self._may_block and not select.select([], [self._number], [], 0)[1]:
-                    raise BlockingIOError
-                os.write(self._number, log_line(entry))
-        except OSError:
-            metrics.AUDIT_LINE_FAULTS.inc()

@@ -8,7 +8,6 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kubemint.audit import Entry
 from kubemint.documents import parse_yaml
 from kubemint.issuance import Issuance, Ledger
 from kubemint.policy.loader import load_policy
@@ -68,17 +67,15 @@ def issuer(key: ec.EllipticCurvePrivateKey | None = None) -> Issuer:
 
 
 class Desk:
-    """An `Issuance` and what it announced; `clock` is set by hand."""
+    """An `Issuance`; `clock` is set by hand."""
 
     def __init__(self, ledger: Ledger, policy_text: str = POLICY, ca_key: Any = None) -> None:
         self.now = NOW
-        self.announced: list[Entry] = []
         serials = itertools.count(1)
         self.issuance = Issuance(
             policy=policy(policy_text),
             issuer=issuer(ca_key),
             ledger=ledger,
-            announce=self.announced.append,
             clock=lambda: self.now,
             draw_serial=lambda: next(serials),
         )

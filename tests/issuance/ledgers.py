@@ -1,6 +1,6 @@
 """Ledgers that fail as the port's contract allows, around a real one."""
 
-from kubemint.audit import Entry, Event
+from kubemint.audit import Entry, Event, Recorded
 from kubemint.errors import LedgerUnavailable
 from kubemint.issuance import Ledger
 
@@ -13,7 +13,7 @@ class Unavailable:
         self.preparing = ledger.preparing
         self.find_by_key = ledger.find_by_key
 
-    def append(self, event: Event) -> Entry:
+    def append(self, event: Event) -> Recorded:
         """Write nothing."""
         self.asked.append(event)
         raise LedgerUnavailable("no space left")
@@ -27,7 +27,7 @@ class WritesAndRaises:
         self.preparing = ledger.preparing
         self.find_by_key = ledger.find_by_key
 
-    def append(self, event: Event) -> Entry:
+    def append(self, event: Event) -> Recorded:
         """Write, and do not confirm it."""
         self._ledger.append(event)
         raise LedgerUnavailable("the connection broke after COMMIT")

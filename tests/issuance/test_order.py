@@ -46,7 +46,7 @@ def test_an_answer_is_what_is_on_record(desk: Desk, record: SqliteAdapter) -> No
     (row,) = stored(record, tables.entries)
     assert json.loads(row["body"]) == answer.entry.fields
     assert (answer.entry.index, answer.repeated) == (0, False)
-    assert desk.announced == [answer.entry]
+    assert record.announced == [answer.entry]
 
 
 def test_nothing_leaves_without_a_record(record: SqliteAdapter) -> None:
@@ -54,9 +54,9 @@ def test_nothing_leaves_without_a_record(record: SqliteAdapter) -> None:
     ledger = Unavailable(record.open())
     desk = Desk(ledger)
     with pytest.raises(LedgerUnavailable):
-        desk.issue(submission(good_csr()), requester(), "retry-1")
+        desk.issue(submission(good_csr()), requester(), idempotency_key="retry-1")
     assert len(ledger.asked) == 1  # it had been signed, and was forgotten
-    assert desk.announced == []
+    assert record.announced == []
     assert indexes(record) == []
 
 
@@ -64,8 +64,8 @@ def test_nothing_leaves_on_a_record_that_is_not_confirmed(record: SqliteAdapter)
     """If the ledger wrote and could not say so, there is a record and no certificate."""
     desk = Desk(WritesAndRaises(record.open()))
     with pytest.raises(LedgerUnavailable):
-        desk.issue(submission(good_csr()), requester(), "retry-1")
-    assert desk.announced == []
+        desk.issue(submission(good_csr()), requester(), idempotency_key="retry-1")
+    assert len(record.announced) == 1  # the line tells what is on record, whoever learned of it
     assert indexes(record) == [0]
 
 
@@ -73,8 +73,8 @@ def test_a_retry_after_a_lost_confirmation_gets_the_recorded_certificate(record:
     """Whoever sends the request again under its key gets the certificate that is on record, and no second one."""
     request = submission(good_csr())
     with pytest.raises(LedgerUnavailable):
-        Desk(WritesAndRaises(record.open())).issue(request, requester(), "retry-1")
-    answer = Desk(record.open()).issue(request, requester(), "retry-1")
+        Desk(WritesAndRaises(record.open())).issue(request, requester(), idempotency_key="retry-1")
+    answer = Desk(record.open()).issue(request, requester(), idempotency_key="retry-1")
     assert (answer.entry.index, answer.repeated) == (0, True)
     assert indexes(record) == [0]
 
@@ -83,7 +83,7 @@ def test_a_ledger_that_cannot_be_read_answers_no_key(record: SqliteAdapter) -> N
     """Where it cannot be found out whether a key was used, nothing is issued under it."""
     desk = Desk(Unreadable(record.open()))
     with pytest.raises(LedgerUnavailable):
-        desk.issue(submission(good_csr()), requester(), "retry-1")
+        desk.issue(submission(good_csr()), requester(), idempotency_key="retry-1")
     assert indexes(record) == []
 
 
@@ -103,7 +103,7 @@ def test_a_refusal_is_recorded_before_it_is_told(
     assert (row["kind"], fields["kind"], fields["requester"]) == ("refused", "refused", "token:requester")
     assert {reason["code"] for reason in fields["reasons"]} == codes
     assert [reason["message"] for reason in fields["reasons"]] == [each.message for each in refusal.value.reasons]
-    assert [entry.fields for entry in desk.announced] == [fields]
+    assert [entry.fields for entry in record.announced] == [fields]
 
 
 @each_refusal
@@ -114,7 +114,7 @@ def test_a_refusal_that_cannot_be_recorded_is_not_told(
     desk = Desk(Unavailable(record.open()))
     with pytest.raises(LedgerUnavailable):
         desk.issue(make(), requester())
-    assert desk.announced == []
+    assert record.announced == []
 
 
 @pytest.mark.parametrize("make_key", FAULTY_KEYS)
@@ -124,7 +124,7 @@ def test_a_key_that_does_not_sign_rightly(record: SqliteAdapter, make_key: type[
     with pytest.raises(SigningFailed) as fault:
         desk.issue(submission(good_csr()), requester())
     assert indexes(record) == []
-    assert desk.announced == []
+    assert record.announced == []
     assert "pin=1234" not in fault.value.message
 
 
@@ -147,6 +147,8 @@ def test_a_key_that_fails_does_not_use_up_the_idempotency_key(record: SqliteAdap
     """After a failed signature the same request, under the same key, gets its certificate."""
     ledger = record.open()
     with pytest.raises(SigningFailed):
-        Desk(ledger, ca_key=FAULTY_KEYS[0](ca()[1])).issue(submission(good_csr()), requester(), "retry-1")
-    answer = Desk(ledger).issue(submission(good_csr()), requester(), "retry-1")
+        Desk(ledger, ca_key=FAULTY_KEYS[0](ca()[1])).issue(
+            submission(good_csr()), requester(), idempotency_key="retry-1"
+        )
+    answer = Desk(ledger).issue(submission(good_csr()), requester(), idempotency_key="retry-1")
     assert (answer.entry.index, answer.repeated) == (0, False)

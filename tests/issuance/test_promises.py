@@ -270,7 +270,7 @@ class TestP7EveryDecisionIsLogged:
         """The record of a certificate answers all of it."""
         key = private_key("ecdsa-p256")
         csr = good_csr(key, groups=["developers"])
-        desk.issue(submission(csr, expiration_seconds=600, profile="developers"), requester(), "k")
+        desk.issue(submission(csr, expiration_seconds=600, profile="developers"), requester(), idempotency_key="k")
         fields = _last_fields(record)
         certificate = base64.b64decode(fields["certificate"])
         assert fields == {
@@ -314,11 +314,11 @@ class TestP7EveryDecisionIsLogged:
         assert fields.get("subject") == subject
         assert fields["reasons"]
 
-    def test_the_line_on_standard_output(self, desk: Desk) -> None:
+    def test_the_line_on_standard_output(self, desk: Desk, record: SqliteAdapter) -> None:
         """A decision's line is one line of JSON, whatever names are in it, and holds no certificate."""
         desk.issue(submission(good_csr(user='jané "x"')), requester())
-        (entry,) = desk.announced
-        line = log_line(entry)
+        (entry,) = record.announced
+        line = log_line(entry, "request-1")
         assert line.count(b"\n") == 1
         told = json.loads(line)
         assert (told["event"], told["logIndex"], told["user"]) == ("decision", 0, 'jané "x"')
@@ -331,7 +331,7 @@ class TestP7EveryDecisionIsLogged:
         with pytest.raises(MalformedRequest):
             desk.explain(submission(b""), requester())
         assert indexes(record) == []
-        assert desk.announced == []
+        assert record.announced == []
 
     def test_over_http(self, service: RunningService) -> None:
         """Each answer has its entry and its line, a dry run has neither."""

@@ -6,7 +6,7 @@ here, so that a test of the contract is written once.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from kubemint.audit import Entry
 from kubemint.ledger import sqlite, tables
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.schema import migrate
-from kubemint.ledger.writer import LedgerWriter
+from kubemint.ledger.writer import Added, LedgerWriter
 from kubemint.wiring import Ledger
 
 READERS = 16  # threads at once
@@ -54,13 +54,14 @@ class Adapter(Protocol):
 
 
 class SqliteAdapter:
-    """A ledger in a SQLite file."""
+    """A ledger in a SQLite file; `announced` is what those who opened it have told."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.address = str(file)
         self.engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)
         self._open: list[Engine] = []
+        self.announced: list[Entry] = []
         sqlite.create_file(file)
         database = sqlite.SqliteFile(file)
         migrate(database)
@@ -68,7 +69,7 @@ class SqliteAdapter:
 
     def open(self, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
         """Keep `Adapter.open`; the wait is long because a machine that runs tests is slow."""
-        return open_ledger(self.file, lock_wait)
+        return open_ledger(self.file, lock_wait, lambda added: self.announced.extend(entry for entry, _ in added))
 
     def reader(self) -> LedgerReader:
         """Keep `Adapter.reader`."""
@@ -108,10 +109,14 @@ class SqliteAdapter:
             engine.dispose()
 
 
-def open_ledger(file: Path, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
+def open_ledger(
+    file: Path,
+    lock_wait: timedelta = timedelta(seconds=20),
+    announce: Callable[[Sequence[Added]], None] = lambda _: None,
+) -> Ledger:
     """Open the ledger in a SQLite file that is there already, as the service does."""
     reader = LedgerReader(sqlite.open_for_reading(file, READERS))
-    return Ledger(LedgerWriter(sqlite.SqliteFile(file, lock_wait)), reader)
+    return Ledger(LedgerWriter(sqlite.SqliteFile(file, lock_wait), announce), reader)
 
 
 ADAPTERS = {"sqlite": lambda directory: SqliteAdapter(directory / "ledger.db")}

@@ -17,7 +17,7 @@ def main(file: str, name: str, count: str) -> None:
     print("ready", flush=True)
     sys.stdin.read()
     for serial in range(first + 1, first + 1 + int(count)):
-        entry = ledger.append(issued(serial, by=f"ci-{name}"))
+        entry = ledger.append(issued(serial, by=f"ci-{name}")).entry
         sys.stdout.write(f"{entry.index} {serial}\n")
         sys.stdout.flush()
 

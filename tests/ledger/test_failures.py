@@ -18,7 +18,7 @@ WAITERS = 8
 def test_a_failed_batch_is_told_to_all_who_wait(adapter: Adapter) -> None:
     """If the database fails in the middle of a batch, every append in it raises LedgerUnavailable."""
     ledger = adapter.open(lock_wait=SHORT_WAIT)
-    kept = ledger.append(issued(100))
+    kept = ledger.append(issued(100)).entry
     adapter.execute(BREAK)
     with ThreadPoolExecutor(WAITERS) as pool:
         with adapter.held():
@@ -43,7 +43,7 @@ def test_a_failed_batch_leaves_nothing(adapter: Adapter) -> None:
 def test_a_serial_number_is_never_recorded_twice(adapter: Adapter) -> None:
     """A second certificate with a serial number that is on record is not written."""
     ledger = adapter.open()
-    first = ledger.append(issued(1))
+    first = ledger.append(issued(1)).entry
     with pytest.raises(LedgerUnavailable):
         ledger.append(issued(1))
     assert_sound(adapter, [first])
@@ -92,10 +92,10 @@ def test_all_who_wait_for_a_lock_give_up(adapter: Adapter) -> None:
 def test_nothing_is_lost_after_a_lock(adapter: Adapter) -> None:
     """When the lock is given back, the ledger goes on; what was refused meanwhile has left nothing."""
     ledger = adapter.open(lock_wait=SHORT_WAIT)
-    entries = [ledger.append(issued(1))]
+    entries = [ledger.append(issued(1)).entry]
     with adapter.held(), pytest.raises(LedgerUnavailable):
         ledger.append(issued(2))
-    entries.append(ledger.append(issued(3)))
+    entries.append(ledger.append(issued(3)).entry)
     assert [entry.index for entry in entries] == [0, 1]
     assert_sound(adapter, entries)
 
@@ -108,12 +108,12 @@ def test_a_lock_that_is_given_back_in_time_costs_nothing(adapter: Adapter) -> No
             append: Future[Entry] = pool.submit(ledger.append, issued(1))
             time.sleep(0.1)
             assert not append.done()
-        assert append.result().index == 0
+        assert append.result().entry.index == 0
 
 
 def test_reading_goes_on_while_another_writes(adapter: Adapter) -> None:
     """A reader does not wait for a writer."""
-    entry = adapter.open().append(issued(1))
+    entry = adapter.open().append(issued(1)).entry
     reader = adapter.reader()
     with adapter.held():
         started = time.monotonic()
@@ -124,12 +124,12 @@ def test_reading_goes_on_while_another_writes(adapter: Adapter) -> None:
 def test_it_works_again_without_a_restart(adapter: Adapter) -> None:
     """Once the database works again, so does the ledger that is open, and the index goes on without a gap."""
     ledger = adapter.open()
-    first = ledger.append(issued(1))
+    first = ledger.append(issued(1)).entry
     adapter.execute(BREAK)
     with pytest.raises(LedgerUnavailable):
         ledger.append(issued(2))
     adapter.execute(MEND)
-    assert ledger.append(issued(3)).index == 1
+    assert ledger.append(issued(3)).entry.index == 1
     assert_sound(adapter, [first])
 
 
@@ -139,5 +139,5 @@ def test_a_failed_batch_gives_the_lock_back(adapter: Adapter) -> None:
     failing.append(issued(1))
     with pytest.raises(LedgerUnavailable) as fault:
         failing.append(issued(1))  # its serial number is on record
-    assert other.append(issued(2)).index == 1
+    assert other.append(issued(2)).entry.index == 1
     assert fault.value.code == "ledger-unavailable"

@@ -53,7 +53,7 @@ def test_nothing_but_the_known_triggers(sqlite_adapter: SqliteAdapter) -> None:
 
 def test_migrating_again_changes_nothing(adapter: Adapter, database: sqlite.SqliteFile) -> None:
     """A ledger that is up to date is left alone, row for row."""
-    entries = [adapter.open().append(issued(serial)) for serial in (1, 2)]
+    entries = [adapter.open().append(issued(serial)).entry for serial in (1, 2)]
     before = [stored(adapter, table) for table in tables.metadata.sorted_tables]
     migrate(database)
     migrate(database)
@@ -101,7 +101,7 @@ def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
     sqlite.create_file(file)
     assert file.stat().st_size == 0
     adapter = SqliteAdapter(file)
-    assert adapter.open().append(issued(1)).index == 0
+    assert adapter.open().append(issued(1)).entry.index == 0
     adapter.close()
 
 

@@ -45,8 +45,8 @@ def test_an_append_that_nobody_prepared_is_written(adapter: Adapter) -> None:
     """Preparing is an announcement and no permission: an append without it works, beside those with it."""
     ledger = adapter.open()
     with ledger.preparing():
-        assert _together(lambda _: ledger.append(issued(1)), 1, AT_ONCE)[0].index == 0
-        assert ledger.append(issued(2)).index == 1
+        assert _together(lambda _: ledger.append(issued(1)).entry, 1, AT_ONCE)[0].index == 0
+        assert ledger.append(issued(2)).entry.index == 1
 
 
 def test_what_is_prepared_may_read(adapter: Adapter) -> None:
@@ -55,7 +55,7 @@ def test_what_is_prepared_may_read(adapter: Adapter) -> None:
     for repeated in (False, True):
         with ledger.preparing():
             assert (ledger.find_by_key("token:ci", "k") is not None) is repeated
-            assert ledger.append(issued(1 + repeated, key="k")).index == 0
+            assert ledger.append(issued(1 + repeated, key="k")).entry.index == 0
     assert indexes(adapter) == [0]
 
 
@@ -109,14 +109,14 @@ def test_one_that_takes_its_time_does_not_hold_up_a_commit(adapter: Adapter) -> 
         with ledger.preparing():
             is_preparing.set()
             go_on.wait(LONG)
-            return ledger.append(issued(2))
+            return ledger.append(issued(2)).entry
 
     with ThreadPoolExecutor(1) as pool:
         lingering = pool.submit(linger)
         try:
             assert is_preparing.wait(LONG)
             started = time.monotonic()
-            assert ledger.append(issued(1)).index == 0
+            assert ledger.append(issued(1)).entry.index == 0
             assert time.monotonic() - started < AT_ONCE
         finally:
             go_on.set()
@@ -130,7 +130,7 @@ def test_the_next_one_prepares_while_another_waits_for_the_disk(adapter: Adapter
     def issue(serial: int) -> Entry:
         with ledger.preparing():
             came.release()
-            return ledger.append(issued(serial))
+            return ledger.append(issued(serial)).entry
 
     with ThreadPoolExecutor(4) as pool:
         with adapter.held():
@@ -161,7 +161,7 @@ def test_a_second_append_in_one_preparation_is_written(adapter: Adapter) -> None
     """What is prepared leads to one append; a second one is like one that nobody prepared."""
     ledger = adapter.open()
     with ledger.preparing():
-        assert [ledger.append(issued(serial)).index for serial in (1, 2)] == [0, 1]
+        assert [ledger.append(issued(serial)).entry.index for serial in (1, 2)] == [0, 1]
     assert _issue(ledger, 3).index == 2
 
 
@@ -184,4 +184,4 @@ def _together(work: Callable[[int], Result], threads: int, seconds: float = LONG
 
 def _issue(ledger: Ledger, serial: int) -> Entry:
     with ledger.preparing():
-        return ledger.append(issued(serial))
+        return ledger.append(issued(serial)).entry

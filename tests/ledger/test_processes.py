@@ -42,7 +42,7 @@ def test_a_killed_process_takes_nothing_with_it(adapter: Adapter) -> None:
             process.wait(60)
             assert_sound(adapter)
     _assert_on_record(adapter, [line for line in told if line.endswith("\n")])
-    assert adapter.open().append(issued(1)).index == len(stored(adapter, tables.entries)) - 1
+    assert adapter.open().append(issued(1)).entry.index == len(stored(adapter, tables.entries)) - 1
 
 
 def test_a_killed_process_does_not_hold_up_others(adapter: Adapter) -> None:

@@ -75,7 +75,7 @@ def test_leading_zeros_of_a_serial_number_say_nothing(reader: LedgerReader, writ
 def test_serial_numbers_of_every_length_are_found(adapter: Adapter, serial: int) -> None:
     """The longest serial number is found as well as the shortest, and no neighbour in its place."""
     ledger, reader = adapter.open(), adapter.reader()
-    entries = [ledger.append(issued(number)) for number in (serial, serial - 1)]
+    entries = [ledger.append(issued(number)).entry for number in (serial, serial - 1)]
     assert reader.find_by_serial(f"{serial:x}") == entries[0]
 
 

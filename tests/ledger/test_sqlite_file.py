@@ -36,7 +36,7 @@ def test_the_file_is_its_owners_alone(sqlite_adapter: SqliteAdapter) -> None:
 
 def test_a_file_that_is_there_is_left_alone(sqlite_adapter: SqliteAdapter) -> None:
     """Creating the file again changes nothing in it."""
-    entry = sqlite_adapter.open().append(issued(1))
+    entry = sqlite_adapter.open().append(issued(1)).entry
     sqlite.create_file(sqlite_adapter.file)
     assert_sound(sqlite_adapter, [entry])
 
@@ -97,7 +97,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     """On a full disk nothing new is recorded, what is there can be read, and with room it goes on by itself."""
     adapter = SqliteAdapter(small_disk / "ledger.db")
     ledger, reader = adapter.open(SHORT_WAIT), adapter.reader()
-    entries = [ledger.append(issued(serial)) for serial in range(1, 6)]
+    entries = [ledger.append(issued(serial)).entry for serial in range(1, 6)]
     ballast = small_disk / "ballast"
     with ballast.open("wb", buffering=0) as stream:
         _fill(stream.write)
@@ -108,7 +108,7 @@ def test_a_full_disk(small_disk: Path) -> None:
         with pytest.raises(LedgerUnavailable):
             ledger.append(issued(serial))
     ballast.unlink()
-    entries += [ledger.append(issued(serial)) for serial in range(9000, 9010)]
+    entries += [ledger.append(issued(serial)).entry for serial in range(9000, 9010)]
     assert_sound(adapter, entries)
     assert reader.size() == len(entries)
     adapter.close()
@@ -153,7 +153,7 @@ def _append_until_refused(ledger: Ledger, first: int) -> list[Entry]:
     entries = []
     for serial in range(first, first + 1000):
         try:
-            entries.append(ledger.append(issued(serial)))
+            entries.append(ledger.append(issued(serial)).entry)
         except LedgerUnavailable:
             return entries
     raise AssertionError("the disk is not full")
@@ -169,7 +169,7 @@ def test_a_new_connection_waits_for_a_lock_too(sqlite_adapter: SqliteAdapter) ->
         release.start()
         try:
             started = time.monotonic()
-            assert ledger.append(issued(1)).index == 0
+            assert ledger.append(issued(1)).entry.index == 0
             assert time.monotonic() - started < 10
         finally:
             release.join()

@@ -12,15 +12,15 @@ anew for each batch cost more than the rest of an issuance together.
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Engine, Executable, Table, bindparam, select, update
+from sqlalchemy import ClauseElement, Engine, Table, bindparam, select, update
 
-from kubemint.audit import IDEMPOTENCY_KEY, Entry, Event, EventKind, rfc3339
+from kubemint.audit import IDEMPOTENCY_KEY, Entry, Event, EventKind, Recorded, rfc3339
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.rows import Row, query_rows
@@ -32,6 +32,7 @@ GATHER_SECONDS: Final = 0.01  # how long a commit waits for those who are about 
 ROWS_A_STATEMENT: Final = 16  # bounds how many statements are kept ready
 
 _KeyOwner = tuple[str, str]
+Added = tuple[Entry, Event]
 
 
 class Cursor(Protocol):
@@ -62,16 +63,20 @@ class _Waiting:
     """An event on its way, and what became of it."""
 
     event: Event
-    entry: Entry | None = None
+    recorded: Recorded | None = None
     fault: LedgerUnavailable | None = None
     done: bool = False
 
 
 class LedgerWriter:
-    """Appends events. One for a process; threads share it."""
+    """Appends events. One for a process; threads share it.
 
-    def __init__(self, database: WritableDatabase) -> None:
+    `announce` is called with the new entries of each commit, in their order, once they are durable.
+    """
+
+    def __init__(self, database: WritableDatabase, announce: Callable[[Sequence[Added]], None]) -> None:
         self._database = database
+        self._announce = announce
         self._statements = Statements(database.engine)
         self._queue: deque[_Waiting] = deque()
         self._commit_lock = threading.Lock()
@@ -90,7 +95,7 @@ class LedgerWriter:
         finally:
             self._no_longer_announced()
 
-    def append(self, event: Event) -> Entry:
+    def append(self, event: Event) -> Recorded:
         """Keep `kubemint.issuance.Ledger.append`."""
         waiting = _Waiting(event)
         self._queue.append(waiting)
@@ -100,9 +105,9 @@ class LedgerWriter:
                 if not waiting.done:
                     self._wait_for_the_others()
                     self._commit_waiting()
-        if waiting.entry is None:
+        if waiting.recorded is None:
             raise LedgerUnavailable("the record could not be written") from waiting.fault
-        return waiting.entry
+        return waiting.recorded
 
     def check_writable(self, now: datetime) -> None:
         """Write to the ledger's disk and wait until it is durable, without adding an entry.
@@ -131,10 +136,11 @@ class LedgerWriter:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
         try:
             with self._database.transaction() as cursor:
-                entries = self._append_all(cursor, [waiting.event for waiting in batch])
+                recorded = self._append_all(cursor, [waiting.event for waiting in batch])
             # Committed: if the process dies here, the entries stay and nobody has received anything.
-            for waiting, entry in zip(batch, entries, strict=True):
-                waiting.entry = entry
+            for waiting, one in zip(batch, recorded, strict=True):
+                waiting.recorded = one
+            self._announce([(w.recorded.entry, w.event) for w in batch if w.recorded and not w.recorded.repeated])
         except LedgerUnavailable as fault:
             # The commit may have taken effect all the same; the clients retry and nothing unlogged exists.
             # Whoever came while this one tried has waited too, and would only try the same again.
@@ -145,29 +151,29 @@ class LedgerWriter:
             for waiting in batch:
                 waiting.done = True
 
-    def _append_all(self, cursor: Cursor, events: Sequence[Event]) -> list[Entry]:
-        """Append events inside a transaction, and give an entry for each in their order."""
+    def _append_all(self, cursor: Cursor, events: Sequence[Event]) -> list[Recorded]:
+        """Append events inside a transaction, and tell of each in their order what stands for it."""
         cursor.execute(self._statements.lock_head)
         next_index = cursor.fetchone()[0]
         known = self._entries_by_key(cursor, events)
-        entries: list[Entry] = []
-        added: list[tuple[Entry, Event]] = []
+        recorded: list[Recorded] = []
+        added: list[Added] = []
         for event in events:
             owner = _key_owner(event)
             if owner is not None and owner in known:
-                entries.append(known[owner])
+                recorded.append(Recorded(entry=known[owner], repeated=True))
                 continue
             entry = Entry(index=next_index + len(added), kind=event.kind, fields=event.fields)
             added.append((entry, event))
-            entries.append(entry)
+            recorded.append(Recorded(entry=entry, repeated=False))
             if owner is not None:
                 known[owner] = entry
         if added:
             self._insert(cursor, added)
             cursor.execute(self._statements.move_head, (next_index + len(added),))
-        return entries
+        return recorded
 
-    def _insert(self, cursor: Cursor, added: Sequence[tuple[Entry, Event]]) -> None:
+    def _insert(self, cursor: Cursor, added: Sequence[Added]) -> None:
         rows: dict[Table, list[Row]] = {tables.entries: [_entry_row(*pair) for pair in added]}
         for entry, _ in added:
             found = query_rows(entry.index, entry.kind, entry.fields)
@@ -215,11 +221,13 @@ class Statements:
         """
         if (table, rows) not in self._inserts:
             names = [column.name for column in table.columns]
-            values = [{name: bindparam(f"{name}_{row}") for name in names} for row in range(rows)]
+            values: list[dict[str, Any]] = [
+                {name: bindparam(f"{name}_{row}") for name in names} for row in range(rows)
+            ]
             self._inserts[table, rows] = self._compile(table.insert().values(values))
         return self._inserts[table, rows]
 
-    def _compile(self, statement: Executable) -> str:
+    def _compile(self, statement: ClauseElement) -> str:
         return str(statement.compile(self._engine))
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
 from kubemint import metrics
-from kubemint.audit import IDEMPOTENCY_KEY, Entry, EventKind, rfc3339
+from kubemint.audit import IDEMPOTENCY_KEY, Entry, EventKind, Recorded, rfc3339
 from kubemint.errors import (
     MalformedRequest,
     NotFound,
@@ -17,11 +17,10 @@ from kubemint.errors import (
     RequestRefused,
     UnacceptableRequest,
 )
-from kubemint.issuance import Issued
 from kubemint.ledger.reader import Filter, State
 from kubemint.requester import Requester
 from kubemint.web.request_context import current_requester, current_service
-from kubemint.web.responses import PEM_CHAIN, base64_to_pem, json_response, prefers_pem
+from kubemint.web.responses import PEM_CHAIN, Answer, base64_to_pem, json_response, prefers_pem
 from kubemint.web.schemas import CertificateListSchema
 from kubemint.web.submissions import query_of, read_submission
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
@@ -49,7 +48,7 @@ def create() -> Response:
     issuance = current_service().issuance
     started = time.perf_counter()
     try:
-        issued = issuance.issue(submission, requester, _idempotency_key())
+        issued = issuance.issue(submission, requester, idempotency_key=_idempotency_key(), request_id=g.request_id)
     except ReasonedError as refusal:
         metrics.DECISIONS.labels(_OUTCOMES[type(refusal)]).inc()
         g.has_decision_line = True
@@ -94,12 +93,12 @@ def show(identifier: str) -> Response:
     return json_response(_record(entry, rfc3339(service.clock())))
 
 
-def _certificate_response(issued: Issued) -> Response:
+def _certificate_response(issued: Recorded) -> Response:
     fields = issued.entry.fields
     certificate = base64_to_pem(fields["certificate"])
     chain = current_service().chain_pem
     if prefers_pem():
-        return Response(certificate + "".join(chain), 201, mimetype=PEM_CHAIN)
+        return Answer(certificate + "".join(chain), 201, mimetype=PEM_CHAIN)
     body = {name: fields[name] for name in _ANSWER}
     body |= {"certificate": certificate, "chain": chain, "logIndex": issued.entry.index}
     return json_response(body, 201)

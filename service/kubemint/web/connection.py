@@ -9,7 +9,8 @@ import ssl
 from enum import Enum, auto
 from typing import Any, Final
 
-from gunicorn import http, sock
+from gunicorn import sock
+from gunicorn.http import Request, RequestParser
 
 from kubemint.web.arrival import Arrival
 
@@ -46,6 +47,16 @@ class Outbox:
     def client_certificate(self) -> bytes | None:
         """Give the DER of the certificate that TLS has verified, if the client showed one."""
         return self._client.getpeercert(binary_form=True) if isinstance(self._client, ssl.SSLSocket) else None
+
+
+class _Request(Request):  # type: ignore[misc]  # gunicorn is untyped
+    def _peer_is_trusted_proxy(self) -> bool:
+        """No header says where a client is or how it came, whoever sends it."""
+        return False
+
+
+class _Parser(RequestParser):  # type: ignore[misc]  # gunicorn is untyped
+    mesg_class = _Request
 
 
 class Connection:
@@ -90,7 +101,7 @@ class Connection:
 
     def parser(self) -> Any:
         """Give gunicorn's parser over the request that is complete: it can read this one, and never waits."""
-        return http.get_parser(self.cfg, iter([self.arrival.take()]), self.client)
+        return _Parser(self.cfg, iter([self.arrival.take()]), self.client)
 
     def flush(self) -> None:
         """Send what is to be sent; return when all of it is."""

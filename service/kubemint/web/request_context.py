@@ -9,7 +9,6 @@ from typing import Final
 from flask import Flask, Response, current_app, g, request
 
 from kubemint import metrics
-from kubemint.audit import REQUEST_ID
 from kubemint.authentication import Evidence, authenticate
 from kubemint.errors import NotAuthenticated
 from kubemint.requester import Requester
@@ -65,7 +64,6 @@ def _client_certificate() -> bytes | None:
 def _begin() -> None:
     given = request.headers.get(REQUEST_ID_HEADER, "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    REQUEST_ID.set(g.request_id)
     g.started = time.perf_counter()
 
 

@@ -1,19 +1,32 @@
-"""The two ways an answer is written: JSON, or bare PEM for those who ask for it."""
+"""What an answer is made of, and the two ways it is written: JSON, or bare PEM for those who ask for it."""
 
 import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from flask import Response, request
+from werkzeug.datastructures import Headers
 
 PEM_CHAIN: Final = "application/pem-certificate-chain"  # RFC 8555 9.1
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
 _LINE: Final = 64  # RFC 7468 2
 
 
+class Answer(Response):
+    """A response whose headers leave as the view has set them.
+
+    Werkzeug would look through them once more, for an address that is no URI and a length that is
+    missing; here every address is ASCII, and the length is known where there is a body.
+    """
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        """Give the headers for the wire."""
+        return self.headers if "Content-Length" in self.headers else super().get_wsgi_headers(environ)
+
+
 def json_response(body: Mapping[str, Any], status: int = 200) -> Response:
     """Answer in JSON."""
-    return Response(_ENCODE(body), status, mimetype="application/json")
+    return Answer(_ENCODE(body), status, mimetype="application/json")
 
 
 def base64_to_pem(certificate: str) -> str:
