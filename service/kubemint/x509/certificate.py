@@ -2,16 +2,20 @@
 
 Nothing of the CSR gets here but its public key (promise P3). The names are those of the decision,
 one RDN each, groups first and then the user, as UTF8String (RFC 5280 4.1.2.4).
+
+The structure is RFC 5280's, written down in the library's ASN.1 declarations: what does not change from
+certificate to certificate is encoded once for an issuer, and the key signs one string of octets, as a
+key that is elsewhere does.
 """
 
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Annotated, Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat import asn1
 from cryptography.x509.oid import NameOID
 
 from kubemint.errors import SigningFailed
@@ -20,6 +24,8 @@ from kubemint.x509.issuer import Issuer
 from kubemint.x509.profile import CertificateTerms
 
 CREDENTIAL_ID_PREFIX: Final = "X509SHA256="  # k8s.io/apiserver, authentication/request/x509
+_VERSION_3: Final = 2  # RFC 5280 4.1.2.1
+_FIRST_GENERALIZED_YEAR: Final = 2050
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +47,16 @@ def sign_certificate(terms: CertificateTerms, issuer: Issuer, serial_number: int
     Raises:
         SigningFailed: the key could not, or would not, sign.
     """
+    tbs = asn1.encode_der(_tbs_certificate(terms, issuer, serial_number))
     try:
-        certificate = _builder(terms, issuer, serial_number).sign(issuer.key, issuer.signature_hash)
+        signature = issuer.sign(tbs)
     except Exception as fault:  # a key may be remote hardware: whatever it raises means "not signed"
         raise SigningFailed(f"the issuer key did not sign: {type(fault).__name__}") from fault
-    der = certificate.public_bytes(Encoding.DER)
+    der = asn1.encode_der(
+        _Certificate(
+            tbs=_tlv(tbs), signature_algorithm=_frame(issuer).algorithm, signature=asn1.BitString(signature, 0)
+        )
+    )
     return SignedCertificate(
         der=der,
         serial_number=format_serial(serial_number),
@@ -65,28 +76,101 @@ def credential_id(certificate_der: bytes) -> str:
     return CREDENTIAL_ID_PREFIX + hashlib.sha256(certificate_der).hexdigest()
 
 
-def _builder(terms: CertificateTerms, issuer: Issuer, serial_number: int) -> x509.CertificateBuilder:
-    subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in terms.groups]
-    subject.append(x509.NameAttribute(NameOID.COMMON_NAME, terms.user))
-    return (
-        _frame(issuer)
-        .serial_number(serial_number)
-        .subject_name(x509.Name(subject))
-        .public_key(terms.public_key)
-        .not_valid_before(terms.not_before)
-        .not_valid_after(terms.not_after)
-        .add_extension(profile.key_usage(terms.public_key), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(terms.public_key), critical=False)
-    )
+@asn1.sequence
+class _Attribute:
+    type: x509.ObjectIdentifier
+    value: str  # a UTF8String
+
+
+@asn1.sequence
+class _Validity:
+    not_before: asn1.UTCTime | asn1.GeneralizedTime
+    not_after: asn1.UTCTime | asn1.GeneralizedTime
+
+
+@asn1.sequence
+class _Extension:
+    oid: x509.ObjectIdentifier
+    critical: Annotated[bool, asn1.Default(False)]
+    value: bytes
+
+
+@asn1.sequence
+class _TbsCertificate:
+    version: Annotated[int, asn1.Explicit(0)]
+    serial_number: int
+    signature_algorithm: asn1.TLV
+    issuer: asn1.TLV
+    validity: _Validity
+    subject: list[asn1.SetOf[_Attribute]]
+    public_key: asn1.TLV
+    extensions: Annotated[list[_Extension], asn1.Explicit(3)]
+
+
+@asn1.sequence
+class _Certificate:
+    tbs: asn1.TLV
+    signature_algorithm: asn1.TLV
+    signature: asn1.BitString
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frame:
+    """What all certificates of an issuer have in common."""
+
+    algorithm: asn1.TLV
+    name: asn1.TLV
+    before_key: tuple[_Extension, ...]
+    authority_key: _Extension
 
 
 @lru_cache(maxsize=8)
-def _frame(issuer: Issuer) -> x509.CertificateBuilder:
-    """Give what all certificates of an issuer have in common."""
-    return (
-        x509.CertificateBuilder()
-        .issuer_name(issuer.certificate.subject)
-        .add_extension(profile.BASIC_CONSTRAINTS, critical=True)
-        .add_extension(profile.EXTENDED_KEY_USAGE, critical=False)
-        .add_extension(issuer.authority_key_identifier, critical=False)
+def _frame(issuer: Issuer) -> _Frame:
+    return _Frame(
+        algorithm=_tlv(issuer.signature_algorithm_der),
+        name=_tlv(issuer.subject_der),
+        before_key=(
+            _extension(profile.BASIC_CONSTRAINTS, critical=True),
+            _extension(profile.EXTENDED_KEY_USAGE, critical=False),
+        ),
+        authority_key=_extension(issuer.authority_key_identifier, critical=False),
     )
+
+
+def _tbs_certificate(terms: CertificateTerms, issuer: Issuer, serial_number: int) -> _TbsCertificate:
+    frame = _frame(issuer)
+    subject = [asn1.SetOf([_Attribute(type=NameOID.ORGANIZATION_NAME, value=group)]) for group in terms.groups]
+    subject.append(asn1.SetOf([_Attribute(type=NameOID.COMMON_NAME, value=terms.user)]))
+    return _TbsCertificate(
+        version=_VERSION_3,
+        serial_number=serial_number,
+        signature_algorithm=frame.algorithm,
+        issuer=frame.name,
+        validity=_Validity(not_before=_time(terms.not_before), not_after=_time(terms.not_after)),
+        subject=subject,
+        public_key=_tlv(terms.spki_der),
+        extensions=[
+            *frame.before_key,
+            _key_usage(profile.key_usage(terms.public_key)),
+            _extension(x509.SubjectKeyIdentifier.from_public_key(terms.public_key), critical=False),
+            frame.authority_key,
+        ],
+    )
+
+
+def _extension(value: x509.ExtensionType, *, critical: bool) -> _Extension:
+    return _Extension(oid=value.oid, critical=critical, value=value.public_bytes())
+
+
+@lru_cache(maxsize=8)
+def _key_usage(usage: x509.KeyUsage) -> _Extension:
+    return _extension(usage, critical=True)
+
+
+def _time(moment: datetime) -> asn1.UTCTime | asn1.GeneralizedTime:
+    """RFC 5280 4.1.2.5: two digits for the year through 2049, four from 2050 on."""
+    return asn1.UTCTime(moment) if moment.year < _FIRST_GENERALIZED_YEAR else asn1.GeneralizedTime(moment)
+
+
+def _tlv(der: bytes) -> asn1.TLV:
+    return asn1.decode_der(asn1.TLV, der)

@@ -25,6 +25,12 @@ from kubemint.x509.keys import judge_key
 
 SignatureHash = hashes.SHA256 | hashes.SHA384 | None
 
+_ALGORITHM_IDENTIFIERS: Final = {
+    SignatureAlgorithmOID.RSA_WITH_SHA256: bytes.fromhex("300d06092a864886f70d01010b0500"),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256: bytes.fromhex("300a06082a8648ce3d040302"),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384: bytes.fromhex("300a06082a8648ce3d040303"),
+    SignatureAlgorithmOID.ED25519: bytes.fromhex("300506032b6570"),
+}
 # The names that kubeadm, k3s and RKE2 give to the CAs that must stay apart.
 _FOREIGN_CA_NAMES: Final = {
     re.compile(r"front-proxy|request-?header|aggregat", re.IGNORECASE): "the API server's front proxy",
@@ -89,9 +95,26 @@ class Issuer:
                 return SignatureAlgorithmOID.RSA_WITH_SHA256
 
     @cached_property
+    def signature_algorithm_der(self) -> bytes:
+        """The AlgorithmIdentifier of its signatures: RSA's with NULL (RFC 4055 5), others' without parameters."""
+        return _ALGORITHM_IDENTIFIERS[self.signature_algorithm]
+
+    @cached_property
     def public_key(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey:
         """The public key in the certificate."""
         return _issuer_public_key(self.certificate)
+
+    def sign(self, octets: bytes) -> bytes:
+        """Sign with the key; raises whatever the key raises."""
+        match self.key, self.signature_hash:
+            case rsa.RSAPrivateKey() as key, algorithm if algorithm is not None:
+                return key.sign(octets, padding.PKCS1v15(), algorithm)
+            case ec.EllipticCurvePrivateKey() as key, algorithm if algorithm is not None:
+                return key.sign(octets, ec.ECDSA(algorithm))
+            case ed25519.Ed25519PrivateKey() as key, _:
+                return key.sign(octets)
+            case _:
+                raise TypeError(f"{type(self.key).__name__} is no key for certificates")
 
     def verify(self, signature: bytes, octets: bytes) -> None:
         """Check a signature of this issuer, made with its `signature_hash`.

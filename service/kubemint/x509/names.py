@@ -120,7 +120,7 @@ def name_reasons(name: str, label: str) -> Iterator[Reason]:
         yield Reason(
             code="name-surrounding-space", message=f"{label} begins or ends with a space", path="csr.subject"
         )
-    if any(_is_invisible(character) for character in name):
+    if not name.isprintable() or not _SHOWN_AS_NOTHING.isdisjoint(map(ord, name)):
         yield Reason(
             code="name-invisible-character",
             message=f"{label} {name!r} contains a control or invisible character",
@@ -157,11 +157,6 @@ def _decode(attribute: AttributeTypeAndValue) -> tuple[str, Reason | None]:
                 message=f"{label} must be a UTF8String or PrintableString; readers disagree on other types",
                 path="csr.subject",
             )
-
-
-def _is_invisible(character: str) -> bool:
-    category = unicodedata.category(character)[0]
-    return category == "C" or (category == "Z" and character != " ") or ord(character) in _SHOWN_AS_NOTHING
 
 
 def _count_reasons(users: Sequence[str], groups: Sequence[str]) -> Iterator[Reason]:
