@@ -16,6 +16,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
+import orjson
+
 from kubemint.errors import Reason
 from kubemint.policy.decision import Granted
 from kubemint.requester import Requester
@@ -37,7 +39,6 @@ _SHORT_LINE: Final = (
     "notAfter",
 )
 _ASCII: Final = json.JSONEncoder(separators=(",", ":")).encode
-_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 class EventKind(StrEnum):
@@ -74,7 +75,7 @@ class Event:
     @cached_property
     def body(self) -> bytes:
         """The canonical bytes: JSON, keys sorted, no spaces, UTF-8; a reader can rebuild them from the fields."""
-        return _CANONICAL(self.fields).encode()
+        return orjson.dumps(self.fields, option=orjson.OPT_SORT_KEYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,10 @@ def log_line(entry: Entry, request_id: str | None) -> bytes:
 
 
 def _line(fields: Mapping[str, Any]) -> bytes:
-    return _ASCII(fields).encode("ascii") + b"\n"  # a name must not end the line, nor steer a terminal
+    line = orjson.dumps(fields)
+    if not line.isascii():  # a name must not end the line, nor steer a terminal
+        line = _ASCII(fields).encode("ascii")
+    return line + b"\n"
 
 
 def rfc3339(moment: datetime) -> str:

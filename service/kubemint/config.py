@@ -51,6 +51,7 @@ class Server:
     tls: Tls | None
     workers: int
     threads: int
+    pin_workers: bool
     request_timeout: timedelta
     shutdown_grace: timedelta
 
@@ -181,6 +182,7 @@ class _ServerSchema(StrictSchema):
     plain_http = fields.Boolean(data_key="plainHttp", load_default=False, truthy={True}, falsy={False})
     workers = fields.Integer(strict=True, load_default=2, validate=validate.Range(1, 64))
     threads = fields.Integer(strict=True, load_default=16, validate=validate.Range(1, 64))
+    pin_workers = fields.Boolean(data_key="pinWorkers", load_default=True, truthy={True}, falsy={False})
     request_timeout = Duration(data_key="requestTimeout", load_default=timedelta(seconds=10))
     shutdown_grace = Duration(data_key="shutdownGrace", load_default=timedelta(seconds=30))
 
@@ -271,6 +273,7 @@ def _server(body: Mapping[str, Any], directory: Path) -> Server:
         else None,
         workers=body["workers"],
         threads=body["threads"],
+        pin_workers=body["pin_workers"],
         request_timeout=body["request_timeout"],
         shutdown_grace=body["shutdown_grace"],
     )

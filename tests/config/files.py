@@ -20,6 +20,7 @@ CONFIGURATION: dict[str, Any] = {
         "tls": {"certificateFile": "tls/tls.crt", "keyFile": "tls/tls.key"},
         "workers": 3,
         "threads": 5,
+        "pinWorkers": False,
         "requestTimeout": "7s",
         "shutdownGrace": "1m30s",
     },

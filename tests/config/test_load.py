@@ -97,6 +97,7 @@ def test_every_setting(tmp_path: Path) -> None:
         tls=config.Tls(certificate_file=here / "tls/tls.crt", key_file=here / "tls/tls.key"),
         workers=3,
         threads=5,
+        pin_workers=False,
         request_timeout=timedelta(seconds=7),
         shutdown_grace=timedelta(seconds=90),
     )
@@ -115,13 +116,14 @@ def test_every_setting(tmp_path: Path) -> None:
 
 def test_what_may_be_left_out(tmp_path: Path) -> None:
     """A configuration of what is required alone loads."""
-    names = ("workers", "threads", "requestTimeout", "shutdownGrace")
+    names = ("workers", "threads", "pinWorkers", "requestTimeout", "shutdownGrace")
     gone = [(f"server.{name}", DELETED) for name in names]
     gone += [("issuer.passphraseFile", DELETED), ("ledger.lockWait", DELETED), ("cluster", DELETED)]
     settings = config.load(write(tmp_path / "etc", changed(CONFIGURATION, *gone)))
     assert settings.issuer.passphrase_file is None
     assert settings.cluster is None
     assert settings.server.workers > 0
+    assert settings.server.pin_workers
 
 
 @pytest.mark.parametrize(("path", "value", "said"), MISTAKES.values(), ids=MISTAKES.keys())

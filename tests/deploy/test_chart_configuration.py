@@ -34,6 +34,7 @@ def test_minimal_configuration_is_complete(chart: Chart) -> None:
             },
             "workers": 2,
             "threads": 16,
+            "pinWorkers": True,
         },
         "issuer": {
             "certificateFile": "/run/kubemint/ca/ca.crt",

@@ -10,6 +10,7 @@ server:
     keyFile: /run/kubemint/tls/tls.key
   workers: {{ int .Values.server.workers }}
   threads: {{ int .Values.server.threads }}
+  pinWorkers: {{ .Values.server.pinWorkers }}
 issuer:
   certificateFile: /run/kubemint/ca/ca.crt
   key: file:/run/kubemint/ca/ca.key

@@ -16,6 +16,7 @@ from prometheus_client import multiprocess
 
 from kubemint.config import Config, Tls
 from kubemint.errors import ConfigurationError
+from kubemint.web import cores
 from kubemint.web.app import create_app
 from kubemint.web.logs import GunicornLogger, configure_logging
 from kubemint.wiring import open_service
@@ -66,6 +67,8 @@ def _settings(config: Config) -> dict[str, Any]:
         "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108 - heartbeat only
         "child_exit": _forget_gauges,
     }
+    if server.pin_workers and hasattr(os, "sched_setaffinity"):  # Linux has it
+        settings |= {"pre_fork": cores.choose_core, "post_fork": cores.stay_on_core}
     if server.tls is not None:
         settings |= {
             "certfile": str(server.tls.certificate_file),

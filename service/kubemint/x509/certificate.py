@@ -96,6 +96,12 @@ class _Extension:
 
 
 @asn1.sequence
+class _SubjectPublicKeyInfo:
+    algorithm: asn1.TLV
+    key: asn1.BitString
+
+
+@asn1.sequence
 class _TbsCertificate:
     version: Annotated[int, asn1.Explicit(0)]
     serial_number: int
@@ -152,7 +158,7 @@ def _tbs_certificate(terms: CertificateTerms, issuer: Issuer, serial_number: int
         extensions=[
             *frame.before_key,
             _key_usage(profile.key_usage(terms.public_key)),
-            _extension(x509.SubjectKeyIdentifier.from_public_key(terms.public_key), critical=False),
+            _subject_key(terms.spki_der),
             frame.authority_key,
         ],
     )
@@ -165,6 +171,13 @@ def _extension(value: x509.ExtensionType, *, critical: bool) -> _Extension:
 @lru_cache(maxsize=8)
 def _key_usage(usage: x509.KeyUsage) -> _Extension:
     return _extension(usage, critical=True)
+
+
+def _subject_key(spki_der: bytes) -> _Extension:
+    """RFC 5280 4.2.1.2, method 1: SHA-1 of the key's bits, which names the key and proves nothing."""
+    bits = asn1.decode_der(_SubjectPublicKeyInfo, spki_der).key.as_bytes()
+    digest = hashlib.sha1(bits, usedforsecurity=False).digest()
+    return _extension(x509.SubjectKeyIdentifier(digest), critical=False)
 
 
 def _time(moment: datetime) -> asn1.UTCTime | asn1.GeneralizedTime:
