@@ -244,6 +244,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in background jobs
     )
     try:
         deadline = time.monotonic() + 30
