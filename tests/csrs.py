@@ -119,6 +119,10 @@ _SUBJECTS: dict[str, tuple[bytes, str]] = {
     "CN is a space": (_common_name(" "), "name-surrounding-space"),
     "tab after CN": (_common_name("jane\t"), "name-surrounding-space name-invisible-character"),
     "CN is not NFC": (_common_name("jane\u0301"), "name-not-normalized"),
+    "a hundred and twenty-nine groups": (
+        name(*(("O", f"group-{number}") for number in range(129)), ("CN", "jane")),
+        "groups-too-many",
+    ),
     "group twice": (name(("O", "a"), ("O", "a"), ("CN", "jane")), "group-repeated"),
     "O+O in one RDN": (
         tlv(SEQUENCE, rdn(attribute("O", "a"), attribute("O", "b")), rdn(attribute("CN", "jane"))),

@@ -1,98 +1,33 @@
-"""What the record says: one event a decision, and its canonical bytes.
+"""What the record says: one event a decision, and from an entry back to who asked.
 
-An event is what the ledger keeps for ever and what the log line on standard output shows, so it holds
-who asked, how they proved it, what for, what was decided, by which version of the policy, and why
-(promise P7). It holds no secret. The keys of an event are part of the contract: entries written today
-are read by every later version.
+An event holds who asked, how they proved it, what for, what was decided, by which version of the policy,
+and why (promise P7). It holds no secret.
 """
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
-from functools import cached_property
-from typing import Any, Final
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 
 import orjson
 
 from kubemint.errors import Reason
 from kubemint.policy.decision import Granted
-from kubemint.requester import Requester
-from kubemint.x509.certificate import SignedCertificate
-from kubemint.x509.request import SigningRequest, Submission
-
-IDEMPOTENCY_KEY: Final = "idempotencyKey"
-
-LINE_MAX_OCTETS: Final = 4096  # PIPE_BUF of Linux: written whole or not at all, whoever else writes
-_SHORT_LINE: Final = (
-    "kind",
-    "time",
-    "method",
-    "policy",
-    "user",
-    "profile",
-    "serialNumber",
-    "credentialId",
-    "notAfter",
+from kubemint.record import (
+    IDEMPOTENCY_KEY,
+    Attempt,
+    Entry,
+    Event,
+    EventKind,
+    PendingApproval,
+    Verdict,
+    rfc3339,
 )
-_ASCII: Final = json.JSONEncoder(separators=(",", ":")).encode
-
-
-class EventKind(StrEnum):
-    """What an entry of the ledger tells."""
-
-    ISSUED = "issued"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One try to get a certificate: who, what, when, and under which version of the policy.
-
-    `request_id` is the door's name for it, by which the log line is found; the record does without.
-    """
-
-    requester: Requester
-    submission: Submission
-    time: datetime
-    policy_version: str
-    idempotency_key: str | None
-    request_id: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """One fact for the record. `fields` are JSON values; `body` is what is stored and hashed."""
-
-    kind: EventKind
-    time: datetime
-    fields: Mapping[str, Any]
-    request_id: str | None = None
-
-    @cached_property
-    def body(self) -> bytes:
-        """The canonical bytes: JSON, keys sorted, no spaces, UTF-8; a reader can rebuild them from the fields."""
-        return orjson.dumps(self.fields, option=orjson.OPT_SORT_KEYS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A line of the ledger: an event that is durable, and its place."""
-
-    index: int
-    kind: EventKind
-    fields: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What stands in the ledger for an event: its own entry or, if `repeated`, one of an earlier event."""
-
-    entry: Entry
-    repeated: bool
+from kubemint.requester import Method, Renewal, Requester
+from kubemint.x509.certificate import SignedCertificate
+from kubemint.x509.request import SigningRequest
 
 
 def issued_event(
@@ -102,15 +37,80 @@ def issued_event(
     fields = _about_attempt(EventKind.ISSUED, attempt) | _about_request(request)
     fields |= {
         "profile": grant.profile,
+        "groups": list(grant.terms.groups),
         "serialNumber": certificate.serial_number,
         "credentialId": certificate.credential_id,
         "notBefore": rfc3339(certificate.not_before),
         "notAfter": rfc3339(certificate.not_after),
         "certificate": base64.b64encode(certificate.der).decode("ascii"),
     }
+    if grant.terms.groups != request.groups:
+        fields["requestedGroups"] = list(request.groups)
     if attempt.idempotency_key is not None:
         fields[IDEMPOTENCY_KEY] = attempt.idempotency_key
+    if attempt.approved is not None:
+        fields |= {
+            "request": attempt.approved.request,
+            "approvedBy": list(attempt.approved.by),
+            "provenAt": rfc3339(attempt.approved.asked_at),
+        }
     return _event(EventKind.ISSUED, attempt, fields)
+
+
+def requested_event(attempt: Attempt, request: SigningRequest, grant: Granted, pending: PendingApproval) -> Event:
+    """Tell that a request waits for approval, with all that an approver and a later signature need."""
+    fields = _about_attempt(EventKind.REQUESTED, attempt) | _about_request(request)
+    fields |= {
+        "request": pending.request,
+        "profile": grant.profile,
+        "groups": list(grant.terms.groups),
+        "requestedGroups": list(request.groups),
+        "lifetimeSeconds": lifetime_seconds(grant),
+        "digest": digest_of(request, grant),
+        "approvalsNeeded": pending.approvals,
+        "expires": rfc3339(pending.expires),
+        "csr": base64.b64encode(request.csr_der).decode("ascii"),
+    }
+    if attempt.idempotency_key is not None:
+        fields[IDEMPOTENCY_KEY] = attempt.idempotency_key
+    return _event(EventKind.REQUESTED, attempt, fields)
+
+
+def verdict_event(kind: EventKind, verdict: Verdict) -> Event:
+    """Tell that an operator approved a request, or denied it."""
+    fields = {
+        "kind": kind.value,
+        "time": rfc3339(verdict.time),
+        **requester_fields(verdict.approver),
+        "policy": verdict.policy_version,
+        "request": verdict.request,
+        "digest": verdict.digest,
+        "reason": verdict.reason,
+    }
+    return Event(kind=kind, time=verdict.time, fields=fields, request_id=verdict.request_id)
+
+
+def policy_changed_event(version: str, text: str, time: datetime) -> Event:
+    """Tell that decisions are made under another policy from now on, with its whole text."""
+    fields = {"kind": EventKind.POLICY_CHANGED.value, "time": rfc3339(time), "version": version, "text": text}
+    return Event(kind=EventKind.POLICY_CHANGED, time=time, fields=fields)
+
+
+def lifetime_seconds(grant: Granted) -> int:
+    """Give the whole seconds that a certificate is good for from the moment it is signed."""
+    return int((grant.terms.not_after - grant.decided_at.replace(microsecond=0)).total_seconds())
+
+
+def digest_of(request: SigningRequest, grant: Granted) -> str:
+    """Name what is to be signed: user, groups, key, lifetime, profile. Approval is for this and nothing else."""
+    terms = {
+        "user": grant.terms.user,
+        "groups": list(grant.terms.groups),
+        "publicKeySha256": hashlib.sha256(request.spki_der).hexdigest(),
+        "lifetimeSeconds": lifetime_seconds(grant),
+        "profile": grant.profile,
+    }
+    return "sha256:" + hashlib.sha256(orjson.dumps(terms, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def refused_event(attempt: Attempt, reasons: Sequence[Reason], request: SigningRequest) -> Event:
@@ -134,31 +134,6 @@ def reason_fields(reason: Reason) -> dict[str, str]:
     return {"code": reason.code, "message": reason.message, "path": reason.path}
 
 
-def log_line(entry: Entry, request_id: str | None) -> bytes:
-    """Give the JSON line of a decision for standard output: the entry and its index, not the certificate.
-
-    A line longer than a pipe takes at once leaves its lists out and says so; the ledger has all of it.
-    """
-    head = {"event": "decision", "logIndex": entry.index, "requestId": request_id}
-    fields = {name: value for name, value in entry.fields.items() if name != "certificate"}
-    line = _line(head | fields)
-    if len(line) <= LINE_MAX_OCTETS:
-        return line
-    return _line(head | {name: fields[name] for name in _SHORT_LINE if name in fields} | {"shortened": True})
-
-
-def _line(fields: Mapping[str, Any]) -> bytes:
-    line = orjson.dumps(fields)
-    if not line.isascii():  # a name must not end the line, nor steer a terminal
-        line = _ASCII(fields).encode("ascii")
-    return line + b"\n"
-
-
-def rfc3339(moment: datetime) -> str:
-    """Write an aware moment in UTC, to the second or, where it has a fraction, to the microsecond."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-
-
 def _event(kind: EventKind, attempt: Attempt, fields: Mapping[str, Any]) -> Event:
     return Event(kind=kind, time=attempt.time, fields=fields, request_id=attempt.request_id)
 
@@ -167,14 +142,72 @@ def _about_attempt(kind: EventKind, attempt: Attempt) -> dict[str, Any]:
     return {
         "kind": kind.value,
         "time": rfc3339(attempt.time),
-        "requester": attempt.requester.identity,
-        "method": attempt.requester.method.value,
-        "evidence": attempt.requester.evidence,
-        "policy": attempt.policy_version,
+        **requester_fields(attempt.requester),
+        "policy": attempt.policy.version,
         "submissionSha256": attempt.submission.sha256,
         "requestedExpirationSeconds": attempt.submission.expiration_seconds,
         "requestedProfile": attempt.submission.profile,
     }
+
+
+def requester_fields(requester: Requester) -> dict[str, Any]:
+    """Tell who asks and how they proved it; `requester_from` reads it back."""
+    fields: dict[str, Any] = {
+        "requester": requester.identity,
+        "method": requester.method.value,
+        "authority": requester.authority,
+        "evidence": requester.evidence,
+    }
+    if requester.claims:
+        fields["claims"] = dict(requester.claims)
+    if requester.single_use is not None:
+        fields["singleUse"] = {"authority": requester.authority, "tokenId": requester.single_use.token_id}
+    if requester.renews is not None:
+        fields["renews"] = {
+            "line": requester.renews.line,
+            "profile": requester.renews.profile,
+            "user": requester.renews.user,
+            "groups": list(requester.renews.groups),
+            "first": requester_fields(requester.renews.first),
+            "firstProvenAt": rfc3339(requester.renews.first_proven_at),
+        }
+    return fields
+
+
+def requester_from(fields: Mapping[str, Any]) -> Requester:
+    """Make a requester again from what an entry tells of it."""
+    renews = fields.get("renews")
+    return Requester(
+        method=Method(fields["method"]),
+        authority=fields["authority"],
+        identity=fields["requester"],
+        evidence=fields["evidence"],
+        claims=MappingProxyType(fields.get("claims", {})),
+        renews=None
+        if renews is None
+        else Renewal(
+            line=renews["line"],
+            profile=renews["profile"],
+            user=renews["user"],
+            groups=tuple(renews["groups"]),
+            first=requester_from(renews["first"]),
+            first_proven_at=datetime.fromisoformat(renews["firstProvenAt"]),
+        ),
+    )
+
+
+def renewal_of(entry: Entry) -> Renewal:
+    """Tell what a certificate on record lets its holder renew."""
+    asked = requester_from(entry.fields)
+    proven = entry.fields.get("provenAt", entry.fields["time"])
+    return Renewal(
+        line=entry.fields["serialNumber"] if asked.renews is None else asked.renews.line,
+        profile=entry.fields["profile"],
+        user=entry.fields["user"],
+        groups=tuple(entry.fields["groups"]),
+        first=asked.first,
+        first_proven_at=datetime.fromisoformat(proven) if asked.renews is None else asked.renews.first_proven_at,
+    )
 
 
 def _about_request(request: SigningRequest) -> dict[str, Any]:

@@ -6,31 +6,29 @@ here: they are opened where they are used, after the workers are forked.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from marshmallow import ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+from kubemint.authentication.kubernetes import KubernetesCluster, Review
 from kubemint.authentication.mtls import ClientAuthority
-from kubemint.authentication.tokens import TOKEN_NAME
-from kubemint.documents import parse_yaml
-from kubemint.errors import ConfigurationError, InvalidDocument
-from kubemint.fields import Duration, StrictSchema, Text, problem_lines
-from kubemint.policy.loader import API_VERSION, load_policy
-from kubemint.policy.rules import CertificateRule, Policy
-from kubemint.signing.pem import load_certificates, read_file
+from kubemint.authentication.oidc import OidcIssuer, oidc_issuer_problems
+from kubemint.config_schemas import SERVER_ADDRESS, ConfigSchema, host_and_port
+from kubemint.documents import load_yaml_file
+from kubemint.errors import ConfigurationError
+from kubemint.fields import problem_lines
+from kubemint.policy.claims import ClaimRule
+from kubemint.signing.pem import load_certificates
 
 CONFIG_VARIABLE: Final = "KUBEMINT_CONFIG"
-_SERVER_ADDRESS: Final = validate.URL(schemes={"https"}, require_tld=False, error="Must be https://HOST[:PORT].")
-_LISTEN: Final = re.compile(
-    r"(?:\[(?P<address>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})", re.ASCII
-)
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?", re.ASCII)
 DEFAULT_PLACES: Final = (Path(".kubemint/kubemint.yaml"), Path("/etc/kubemint/kubemint.yaml"))
 
 
@@ -81,9 +79,11 @@ class Config:
     directory: Path
     server: Server
     issuer: IssuerFiles
-    policy: Policy
+    policy_file: Path
     tokens_file: Path | None
     client_authorities: tuple[ClientAuthority, ...]
+    oidc_issuers: tuple[OidcIssuer, ...]
+    kubernetes_clusters: tuple[KubernetesCluster, ...]
     ledger_file: Path
     ledger_lock_wait: timedelta
     cluster: Cluster | None
@@ -92,9 +92,19 @@ class Config:
 def server_address_problem(address: str) -> str | None:
     """Say what is wrong with the address of an API server; None if nothing is."""
     try:
-        _SERVER_ADDRESS(address)
+        SERVER_ADDRESS(address)
     except ValidationError as fault:
         return str(fault.messages[0])
+    return None
+
+
+def host_problem(host: str) -> str | None:
+    """Say what is wrong with a host name or address to listen on, or to be called by; None if nothing is."""
+    try:
+        ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host):
+            return f"{host!r} is neither a DNS name nor an IP address."
     return None
 
 
@@ -118,152 +128,105 @@ def find_config(given: Path | None, environment: Mapping[str, str] = os.environ)
 
 
 def load(file: Path) -> Config:
-    """Read the configuration and the policy that it names.
+    """Read the configuration. The policy that it names is read where it counts.
 
     Raises:
-        ConfigurationError: with every mistake in the first file that has one.
+        ConfigurationError: with every mistake in the file, or in the first that it names and that has one.
     """
     directory = file.absolute().parent
-    body: dict[str, Any] = _load(_ConfigSchema(), file)
-    policy_file = directory / body["policy_file"]
-    policy_text = read_file(policy_file)
-    policy = load_policy(_parse(policy_text, policy_file), policy_text, str(policy_file))
+    body = _load(file)
     authentication = body["authentication"]
-    authorities = tuple(
-        ClientAuthority(name=ca["name"], certificates=tuple(load_certificates(directory / ca["ca_file"])))
-        for ca in authentication["certificates"]
-    )
-    _cross_check(policy, authorities, str(policy_file))
     tokens_file = authentication.get("tokens_file")
+    issuers = tuple(_oidc_issuer(one, directory) for one in authentication["oidc"])
+    clusters = tuple(_kubernetes_cluster(one, directory) for one in authentication["kubernetes"])
+    if problems := [*_token_issuer_problems(issuers, clusters)]:
+        raise ConfigurationError(str(file), problems)
     return Config(
         directory=directory,
         server=_server(body["server"], directory),
         issuer=_issuer(body["issuer"], directory),
-        policy=policy,
+        policy_file=directory / body["policy_file"],
         tokens_file=directory / tokens_file if tokens_file else None,
-        client_authorities=authorities,
+        client_authorities=tuple(
+            ClientAuthority(name=ca["name"], certificates=tuple(load_certificates(directory / ca["ca_file"])))
+            for ca in authentication["certificates"]
+        ),
+        oidc_issuers=issuers,
+        kubernetes_clusters=clusters,
         ledger_file=directory / (make_url(body["ledger"]["url"]).database or ""),
         ledger_lock_wait=body["ledger"]["lock_wait"],
         cluster=_cluster(body.get("cluster"), directory),
     )
 
 
-def _host_and_port(listen: str) -> tuple[str, int]:
-    match = _LISTEN.fullmatch(listen)
-    if match is None or not 1 <= int(match["port"]) <= 65535:
-        raise ValidationError("Must be HOST:PORT, such as 127.0.0.1:8443 or [::]:8443.")
-    return match["address"] or match["host"], int(match["port"])
+def known_authorities(config: Config) -> dict[str, Collection[str]]:
+    """Name who may vouch for requesters, by kind; a policy rule that names anybody else would match nobody.
+
+    The names of tokens are not among them: tokens come and go while the service runs.
+    """
+    return {
+        "certificate": [authority.name for authority in config.client_authorities],
+        "oidc": [issuer.name for issuer in config.oidc_issuers],
+        "kubernetes": [cluster.name for cluster in config.kubernetes_clusters],
+    }
 
 
-def _check_ledger_url(url: str) -> None:
+def _load(file: Path) -> dict[str, Any]:
     try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    is_file = parsed is not None and parsed.drivername == "sqlite" and parsed.database
-    if parsed is None or not is_file or parsed.query or parsed.host or parsed.username:
-        raise ValidationError("Must be sqlite:///FILE, or sqlite:////FILE from the root.")
-
-
-def _check_unique_names(authorities: list[dict[str, str]]) -> None:
-    names = [authority["name"] for authority in authorities]
-    if len(set(names)) != len(names):
-        raise ValidationError("Two CAs have the same name; requesters are told apart by it.")
-
-
-class _TlsSchema(StrictSchema):
-    certificate_file = Text(data_key="certificateFile", required=True)
-    key_file = Text(data_key="keyFile", required=True)
-
-
-class _ServerSchema(StrictSchema):
-    listen = Text(required=True, validate=_host_and_port)
-    tls = fields.Nested(_TlsSchema)
-    plain_http = fields.Boolean(data_key="plainHttp", load_default=False, truthy={True}, falsy={False})
-    workers = fields.Integer(strict=True, load_default=2, validate=validate.Range(1, 64))
-    threads = fields.Integer(strict=True, load_default=16, validate=validate.Range(1, 64))
-    pin_workers = fields.Boolean(data_key="pinWorkers", load_default=True, truthy={True}, falsy={False})
-    request_timeout = Duration(data_key="requestTimeout", load_default=timedelta(seconds=10))
-    shutdown_grace = Duration(data_key="shutdownGrace", load_default=timedelta(seconds=30))
-
-    @validates_schema(skip_on_field_errors=True)
-    def _transport(self, body: Mapping[str, Any], **_: Any) -> None:
-        if ("tls" in body) == body["plain_http"]:
-            raise ValidationError("Must have tls, or plainHttp: true, and not both.")
-
-
-class _IssuerSchema(StrictSchema):
-    certificate_file = Text(data_key="certificateFile", required=True)
-    key = Text(required=True)
-    passphrase_file = Text(data_key="passphraseFile")
-
-
-class _ClientAuthoritySchema(StrictSchema):
-    name = Text(required=True, validate=validate.Regexp(f"^(?:{TOKEN_NAME.pattern})\\Z"))
-    ca_file = Text(data_key="caFile", required=True)
-
-
-class _AuthenticationSchema(StrictSchema):
-    tokens_file = Text(data_key="tokensFile")
-    certificates = fields.List(
-        fields.Nested(_ClientAuthoritySchema), load_default=list, validate=_check_unique_names
-    )
-
-
-class _LedgerSchema(StrictSchema):
-    url = Text(required=True, validate=_check_ledger_url)
-    lock_wait = Duration(data_key="lockWait", load_default=timedelta(seconds=2))
-
-
-class _ClusterSchema(StrictSchema):
-    name = Text(required=True)
-    server = Text(required=True, validate=_SERVER_ADDRESS)
-    certificate_authority_file = Text(data_key="certificateAuthorityFile")
-
-
-class _ConfigSchema(StrictSchema):
-    api_version = Text(data_key="apiVersion", required=True, validate=validate.Equal(API_VERSION))
-    kind = Text(required=True, validate=validate.Equal("Configuration"))
-    server = fields.Nested(_ServerSchema, required=True)
-    issuer = fields.Nested(_IssuerSchema, required=True)
-    policy_file = Text(data_key="policyFile", required=True)
-    authentication = fields.Nested(_AuthenticationSchema, required=True)
-    ledger = fields.Nested(_LedgerSchema, required=True)
-    cluster = fields.Nested(_ClusterSchema)
-
-
-def _load(schema: StrictSchema, file: Path) -> dict[str, Any]:
-    try:
-        loaded: dict[str, Any] = schema.load(_parse(read_file(file), file))
+        loaded: dict[str, Any] = ConfigSchema().load(load_yaml_file(file))
     except ValidationError as fault:
         lines = [f"{path}: {message}" if path else message for path, message in problem_lines(fault.messages)]
         raise ConfigurationError(str(file), lines) from None
     return loaded
 
 
-def _parse(text: bytes, file: Path) -> Any:
-    try:
-        return parse_yaml(text)
-    except InvalidDocument as fault:
-        raise ConfigurationError(str(file), [fault.message]) from None
+def _token_issuer_problems(issuers: Sequence[OidcIssuer], clusters: Sequence[KubernetesCluster]) -> Iterator[str]:
+    for issuer in issuers:
+        yield from (f"authentication.oidc: {issuer.name}: {text}" for text in oidc_issuer_problems(issuer))
+    # Who judges a token is told by its `iss`: of two, the second would never be asked.
+    known = {issuer.issuer: issuer.name for issuer in issuers}
+    for cluster in clusters:
+        if cluster.issuer in known:
+            both = f"the OIDC issuer {known[cluster.issuer]} and the Kubernetes cluster {cluster.name}"
+            yield f"authentication: {both} have the same issuer {cluster.issuer}: configure it under one of them."
 
 
-def _cross_check(policy: Policy, authorities: tuple[ClientAuthority, ...], source: str) -> None:
-    """A rule that names a CA which the configuration does not know would match nobody, in silence."""
-    known = {authority.name for authority in authorities}
-    rules = [(f"{profile.path}.requesters", rule) for profile in policy.profiles for rule in profile.requesters]
-    rules += [("roles", rule) for rule in (*policy.roles.auditors, *policy.roles.operators)]
-    unknown = [
-        f"{path}: the configuration's authentication.certificates has no {rule.certificate!r}"
-        for path, rule in rules
-        if isinstance(rule, CertificateRule) and rule.certificate not in known
-    ]
-    if unknown:
-        raise ConfigurationError(source, unknown)
+def _oidc_issuer(body: Mapping[str, Any], directory: Path) -> OidcIssuer:
+    return OidcIssuer(
+        name=body["name"],
+        issuer=body["issuer"],
+        audiences=tuple(body["audiences"]),
+        algorithms=tuple(body["algorithms"]),
+        required_claims=tuple(
+            ClaimRule(path=path, wanted=wanted) for path, wanted in body["required_claims"].items()
+        ),
+        leeway=body["leeway"],
+        ca_file=_optional(body.get("ca_file"), directory),
+        jwks_uri=body.get("jwks_uri"),
+        keys_file=_optional(body.get("keys_file"), directory),
+        identity_claim=body["identity_claim"],
+        max_stale=body["max_stale"],
+        single_use=body["single_use"],
+    )
+
+
+def _kubernetes_cluster(body: Mapping[str, Any], directory: Path) -> KubernetesCluster:
+    keys_file = _optional(body.get("keys_file"), directory)
+    return KubernetesCluster(
+        name=body["name"],
+        issuer=body["issuer"],
+        audience=body["audience"],
+        review=None if keys_file else Review(kubeconfig=_optional(body.get("kubeconfig"), directory)),
+        keys_file=keys_file,
+    )
+
+
+def _optional(file: str | None, directory: Path) -> Path | None:
+    return None if file is None else directory / file
 
 
 def _server(body: Mapping[str, Any], directory: Path) -> Server:
-    host, port = _host_and_port(body["listen"])
+    host, port = host_and_port(body["listen"])
     tls = body.get("tls")
     return Server(
         host=host,
@@ -280,11 +243,10 @@ def _server(body: Mapping[str, Any], directory: Path) -> Server:
 
 
 def _issuer(body: Mapping[str, Any], directory: Path) -> IssuerFiles:
-    passphrase_file = body.get("passphrase_file")
     return IssuerFiles(
         certificate_file=directory / body["certificate_file"],
         key_uri=body["key"],
-        passphrase_file=directory / passphrase_file if passphrase_file else None,
+        passphrase_file=_optional(body.get("passphrase_file"), directory),
     )
 
 

@@ -4,16 +4,39 @@ The ledger is the record: neither a broken nor a full pipe may stop the service,
 once, or dropped and counted; nobody waits for a reader.
 """
 
+import json
 import os
 import select
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from kubemint import metrics
-from kubemint.audit import LINE_MAX_OCTETS, Entry, Event, log_line
+from kubemint.record import Entry, Event, EventKind
+
+LINE_MAX_OCTETS: Final = 4096  # PIPE_BUF of Linux: written whole or not at all, whoever else writes
+_SHORT_LINE: Final = (
+    "kind",
+    "time",
+    "method",
+    "policy",
+    "user",
+    "profile",
+    "serialNumber",
+    "credentialId",
+    "notAfter",
+)
+_EVENTS: Final = {
+    EventKind.APPROVED: "verdict",
+    EventKind.DENIED: "verdict",
+    EventKind.POLICY_CHANGED: "policy-changed",
+}
+_NOT_IN_THE_LINE: Final = frozenset({"certificate", "csr", "text"})
+_ASCII: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 _STANDARD_OUTPUT: Final = 1
 
@@ -55,3 +78,23 @@ def _portions(lines: Sequence[bytes]) -> Iterator[list[bytes]]:
         octets += len(line)
     if portion:
         yield portion
+
+
+def log_line(entry: Entry, request_id: str | None) -> bytes:
+    """Give the JSON line of a decision for standard output: the entry and its index, not the certificate.
+
+    A line longer than a pipe takes at once leaves its lists out and says so; the ledger has all of it.
+    """
+    head = {"event": _EVENTS.get(entry.kind, "decision"), "logIndex": entry.index, "requestId": request_id}
+    fields = {name: value for name, value in entry.fields.items() if name not in _NOT_IN_THE_LINE}
+    line = _line(head | fields)
+    if len(line) <= LINE_MAX_OCTETS:
+        return line
+    return _line(head | {name: fields[name] for name in _SHORT_LINE if name in fields} | {"shortened": True})
+
+
+def _line(fields: Mapping[str, Any]) -> bytes:
+    line = orjson.dumps(fields)
+    if not line.isascii():  # a name must not end the line, nor steer a terminal
+        line = _ASCII(fields).encode("ascii")
+    return line + b"\n"

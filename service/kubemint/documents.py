@@ -6,11 +6,37 @@ stand for gigabytes), tags, several documents in one, NaN, and depth without end
 
 import json
 import math
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import yaml
 
-from kubemint.errors import InvalidDocument
+from kubemint.errors import ConfigurationError, InvalidDocument
+
+
+def read_file(file: Path) -> bytes:
+    """Read a file that the configuration names.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
+        cause = fault.strerror if isinstance(fault, OSError) else str(fault)
+        raise ConfigurationError(str(file), [f"cannot be read: {cause}"]) from None
+
+
+def load_yaml_file(file: Path) -> Any:
+    """Read a file of one YAML document.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not YAML that means one thing.
+    """
+    try:
+        return parse_yaml(read_file(file))
+    except InvalidDocument as fault:
+        raise ConfigurationError(str(file), [fault.message]) from None
 
 
 def parse_yaml(text: bytes) -> Any:
@@ -26,6 +52,45 @@ def parse_yaml(text: bytes) -> Any:
         raise InvalidDocument(f"{line}{fault.problem or fault.context}") from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as fault:
         raise InvalidDocument(f"not YAML in UTF-8: {_first_line(fault)}") from None
+
+
+class DocumentLines:
+    """Knows on which line of a YAML document a value stands; for messages, so the text need not be right.
+
+    A path is keys and places in lists, joined by dots, as `kubemint.fields.problem_lines` gives it. Keys may
+    hold dots themselves: the longest that fits is taken.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        try:
+            self._root = yaml.compose(text.decode("utf-8"), Loader=_StrictLoader)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            self._root = None
+
+    def line_of(self, path: str) -> int:
+        """Give the line, from 1, of the value at a path, else of the last step to it that is there."""
+        node, line = self._root, 1
+        steps = path.split(".") if path else []
+        while steps and node is not None:
+            found = next(filter(None, (_child(node, steps[:count]) for count in range(len(steps), 0, -1))), None)
+            if found is None:
+                break
+            line, node, taken = found
+            steps = steps[taken:]
+        return line
+
+
+def _child(node: yaml.Node, steps: list[str]) -> tuple[int, yaml.Node, int] | None:
+    """Give line and value of one member, and how many steps its key is."""
+    name = ".".join(steps)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == name:
+                return key.start_mark.line + 1, value, len(steps)
+    if isinstance(node, yaml.SequenceNode) and name.isdecimal() and int(name) < len(node.value):
+        item = node.value[int(name)]
+        return item.start_mark.line + 1, item, 1
+    return None
 
 
 def parse_json(text: bytes) -> Any:

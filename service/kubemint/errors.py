@@ -7,12 +7,15 @@
     │   ├── MalformedRequest      the bytes are not what they should be; nothing could be judged
     │   ├── UnacceptableRequest   a CSR that is never signed, whatever the policy says
     │   ├── RequestRefused        the policy said no
+    │   ├── QuotaExceeded         the policy said not so many
+    │   ├── ApprovalConflict      the request for approval is not, or no longer, what was approved
     │   ├── NotAuthenticated      no proof of identity, or one that does not hold
     │   ├── NotPermitted          proven, but without the role that the call needs
     │   ├── NotFound              no such record, or none that this requester may see
     │   ├── ServiceRefused        a client's view: the service answered with a problem
     │   └── IdempotencyConflict   the key was used for another request, or its certificate is over
     ├── LedgerUnavailable         the record could not be made durable, so nothing was handed out
+    ├── IdentityUnavailable       who vouches for the requester cannot be asked, so nothing is known of it
     ├── SigningFailed             the issuer key did not sign, or what it signed is not what was decided
     ├── InvalidDocument           YAML or JSON that cannot be read, or could be read in two ways
     ├── ServiceUnavailable        the service was asked and did not answer, or answered with a fault
@@ -24,6 +27,7 @@ None of them knows HTTP: `kubemint.web.problems` is the one place that maps them
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -83,6 +87,22 @@ class RequestRefused(ReasonedError):
     code = "refused"
 
 
+class QuotaExceeded(ReasonedError):
+    """The requester has as many certificates as its profile allows; `retry_at` is when it may have one more."""
+
+    code = "quota-exceeded"
+
+    def __init__(self, message: str, reasons: Sequence[Reason], *, retry_at: datetime) -> None:
+        super().__init__(message, reasons)
+        self.retry_at = retry_at
+
+
+class ApprovalConflict(ReasonedError):
+    """A verdict that cannot count: the request is decided, over, changed or one's own."""
+
+    code = "approval-conflict"
+
+
 class NotAuthenticated(RequestError):
     """Nothing proves who asks. Never says which part of the evidence failed."""
 
@@ -121,6 +141,12 @@ class LedgerUnavailable(KubemintError):
     """The ledger did not confirm that the record is durable. The write may have taken effect or not."""
 
     code = "ledger-unavailable"
+
+
+class IdentityUnavailable(KubemintError):
+    """There is evidence, and who could tell whether it holds cannot be asked now. It is not a refusal."""
+
+    code = "identity-unavailable"
 
 
 class SigningFailed(KubemintError):

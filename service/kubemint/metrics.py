@@ -1,17 +1,18 @@
-"""Every metric, in one place. Labels are small fixed sets: never a name, a serial number or a subject."""
+"""Every metric, in one place. Labels are small fixed sets: never a requester, a serial number or a subject."""
 
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 DECISIONS: Final = Counter(
     "kubemint_decisions_total",
-    "Decisions on certificate requests, by outcome: issued, repeated, refused, unacceptable, malformed.",
+    "Decisions on certificate requests, by outcome: "
+    "issued, repeated, pending, refused, over-quota, unacceptable, malformed.",
     ["outcome"],
 )
 AUTHENTICATIONS: Final = Counter(
     "kubemint_authentications_total",
-    "Requests by how they were proven: token, certificate, failed.",
+    "Requests by how they were proven: token, certificate, oidc, kubernetes, renewal, failed, unavailable.",
     ["method"],
 )
 RESPONSES: Final = Counter(
@@ -22,6 +23,18 @@ ISSUE_SECONDS: Final = Histogram(
     "Time from a read request to its durable record, for certificates that were issued or repeated.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+FOREIGN_CERTIFICATES: Final = Counter(
+    "kubemint_foreign_certificates_total",
+    "Client certificates that this CA's key has signed and that are not on record: an alarm.",
+)
+POLICY_LOADS: Final = Counter(
+    "kubemint_policy_loads_total", "Changes of the policy file, by outcome: loaded, refused.", ["outcome"]
+)
+POLICY_REFUSED: Final = Gauge(
+    "kubemint_policy_file_refused",
+    "1 while the policy file is bad, or its change cannot be recorded, and the last good policy counts.",
+    multiprocess_mode="livemax",
+)
 LEDGER_FAULTS: Final = Counter("kubemint_ledger_faults_total", "Records that could not be made durable.")
 AUDIT_LINE_FAULTS: Final = Counter(
     "kubemint_audit_line_faults_total", "Decisions whose line could not be written to standard output."
@@ -29,4 +42,26 @@ AUDIT_LINE_FAULTS: Final = Counter(
 HANDSHAKE_FAULTS: Final = Counter(
     "kubemint_tls_handshake_faults_total",
     "Connections that ended in the handshake: no TLS, or a bad client certificate.",
+)
+OIDC_FETCHES: Final = Counter(
+    "kubemint_oidc_fetches_total",
+    "Fetches of token issuers' keys, by the name of the issuer in the configuration and by outcome: "
+    "good, unreachable, misbehaved, fault.",
+    ["issuer", "outcome"],
+)
+OIDC_LAST_GOOD_FETCH: Final = Gauge(
+    "kubemint_oidc_last_good_fetch_timestamp_seconds",
+    "When a token issuer's keys were last fetched: after the issuer's maxStale from then, its tokens are refused.",
+    ["issuer"],
+    multiprocess_mode="mostrecent",
+)
+TOKEN_REVIEWS: Final = Counter(
+    "kubemint_token_reviews_total",
+    "Service account tokens shown to an API server, by outcome: accepted, refused, unavailable, busy.",
+    ["outcome"],
+)
+TOKEN_REVIEW_SECONDS: Final = Histogram(
+    "kubemint_token_review_duration_seconds",
+    "Time from asking an API server about a token to its answer, or to giving up.",
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4),
 )

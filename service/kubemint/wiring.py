@@ -1,38 +1,38 @@
 """`Config` → `Service`: the only place that knows every adapter, the clock and the source of chance."""
 
 import secrets
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kubemint import metrics
-from kubemint.audit import Event, Recorded
 from kubemint.authentication import Authenticator
+from kubemint.authentication.kubernetes import KubernetesAuthenticator
 from kubemint.authentication.mtls import CertificateAuthenticator
+from kubemint.authentication.oidc import OidcAuthenticator
+from kubemint.authentication.renewal import RenewalAuthenticator
 from kubemint.authentication.tokens import TokenAuthenticator
-from kubemint.config import Cluster, Config
+from kubemint.config import Cluster, Config, known_authorities
 from kubemint.decision_log import DecisionLog
-from kubemint.errors import ConfigurationError, KubemintError, LedgerUnavailable
+from kubemint.documents import read_file
+from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.issuance import Issuance
 from kubemint.ledger import sqlite
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.schema import migrate
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.policy.rules import Policy
+from kubemint.policy_file import CurrentPolicy, read_policy
+from kubemint.readiness import Readiness
+from kubemint.record import Condition, Event, Recorded, Unmet
 from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
-
-READINESS_SECONDS: Final = 3.0  # how long the answer of a readiness check is good for
 
 
 class Ledger:
@@ -42,11 +42,17 @@ class Ledger:
         self._writer = writer
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
+        self.last_policy = reader.last_policy
 
-    def append(self, event: Event) -> Recorded:
+    def append(
+        self,
+        *events: Event,
+        conditions: Sequence[Condition] = (),
+        otherwise: Callable[[Unmet], Event] | None = None,
+    ) -> Recorded:
         """Keep `kubemint.issuance.Ledger.append`, and count what fails."""
         try:
-            return self._writer.append(event)
+            return self._writer.append(*events, conditions=conditions, otherwise=otherwise)
         except LedgerUnavailable:
             metrics.LEDGER_FAULTS.inc()
             raise
@@ -57,7 +63,6 @@ class Service:
     """All that the web needs, open and checked."""
 
     issuance: Issuance
-    policy: Policy
     reader: LedgerReader
     authenticators: Sequence[Authenticator]
     cluster: Cluster | None
@@ -65,6 +70,11 @@ class Service:
     trust_bundle_pem: tuple[str, ...]
     clock: Callable[[], datetime]
     check_ready: Callable[[], str | None]
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that counts now."""
+        return self.issuance.current_policy()
 
 
 def open_service(config: Config) -> Service:
@@ -76,23 +86,42 @@ def open_service(config: Config) -> Service:
     issuer = _open_issuer(config)
     writer = LedgerWriter(sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait), DecisionLog().write)
     reader = LedgerReader(sqlite.open_for_reading(config.ledger_file, config.server.threads))
+    ledger = Ledger(writer, reader)
+    policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
+    policy.watch()
+    ways = (
+        *_authenticators(config),
+        RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial),
+    )
+    for way in ways:
+        if isinstance(way, OidcAuthenticator):
+            way.start()
     return Service(
         issuance=Issuance(
-            policy=config.policy,
+            current_policy=policy,
             issuer=issuer,
-            ledger=Ledger(writer, reader),
+            ledger=ledger,
             clock=utc_now,
             draw_serial=draw_serial,
+            draw_name=draw_name,
         ),
-        policy=config.policy,
         reader=reader,
-        authenticators=_authenticators(config),
+        authenticators=ways,
         cluster=config.cluster,
         chain_pem=_pem(issuer.chain),
         trust_bundle_pem=_pem(issuer.trust_bundle),
         clock=utc_now,
-        check_ready=Readiness(issuer, writer),
+        check_ready=Readiness(issuer, writer, utc_now),
     )
+
+
+def load_policy_of(config: Config) -> Policy:
+    """Read the policy file that a configuration names.
+
+    Raises:
+        ConfigurationError: with every mistake in it.
+    """
+    return read_policy(read_file(config.policy_file), str(config.policy_file), known_authorities(config))
 
 
 def prepare(config: Config) -> None:
@@ -101,9 +130,11 @@ def prepare(config: Config) -> None:
     Raises:
         ConfigurationError, LedgerUnavailable: the service must not start.
     """
+    load_policy_of(config)
     issuer = _open_issuer(config)
     check_signing(issuer)
     _authenticators(config)
+    _check_other_authorities(config, issuer)
     try:
         sqlite.create_file(config.ledger_file)
     except OSError as fault:
@@ -111,38 +142,6 @@ def prepare(config: Config) -> None:
     database = sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait)
     migrate(database)
     database.engine.dispose()
-
-
-class Readiness:
-    """Whether this process can do its work, found out by doing it; asked often, done every few seconds."""
-
-    def __init__(self, issuer: Issuer, writer: LedgerWriter) -> None:
-        self._issuer = issuer
-        self._writer = writer
-        self._lock = threading.Lock()
-        self._known_until = 0.0
-        self._problem: str | None = "not-checked-yet"
-
-    def __call__(self) -> str | None:
-        """Say why the service is not ready; None if it is."""
-        if time.monotonic() >= self._known_until and self._lock.acquire(blocking=False):
-            try:
-                self._problem = self._find_problem()
-                self._known_until = time.monotonic() + READINESS_SECONDS
-            finally:
-                self._lock.release()
-        return self._problem  # while another finds out, what was known before
-
-    def _find_problem(self) -> str | None:
-        now = utc_now()
-        if now > self._issuer.limits.not_after:
-            return "issuer-expired"
-        try:
-            check_signing(self._issuer)
-            self._writer.check_writable(now)
-        except (KubemintError, InvalidSignature) as fault:
-            return fault.code if isinstance(fault, KubemintError) else "signing-failed"
-        return None
 
 
 def utc_now() -> datetime:
@@ -157,6 +156,11 @@ def draw_serial() -> int:
     return serial_number
 
 
+def draw_name() -> str:
+    """Draw a name that nobody can guess: 32 hex digits."""
+    return secrets.token_hex(16)
+
+
 def _open_issuer(config: Config) -> Issuer:
     files = config.issuer
     certificates = tuple(load_certificates(files.certificate_file))
@@ -167,16 +171,30 @@ def _open_issuer(config: Config) -> Issuer:
 
 
 def _authenticators(config: Config) -> tuple[Authenticator, ...]:
+    """In the order in which they are asked: each claims its own kind of evidence and lets others pass."""
     ways: list[Authenticator] = []
+    if config.oidc_issuers:
+        ways.append(OidcAuthenticator(config.oidc_issuers))
+    if config.kubernetes_clusters:
+        ways.append(KubernetesAuthenticator(config.kubernetes_clusters))
     if config.tokens_file is not None:
         ways.append(TokenAuthenticator(config.tokens_file))
     if config.client_authorities:
         ways.append(CertificateAuthenticator(config.client_authorities))
     if not ways:
         raise ConfigurationError(
-            "authentication", ["nobody could prove who they are: name tokensFile or certificates"]
+            "authentication",
+            ["nobody could prove who they are: name tokensFile, certificates, oidc or kubernetes"],
         )
     return tuple(ways)
+
+
+def _check_other_authorities(config: Config, issuer: Issuer) -> None:
+    """Refuse our own CA among those that prove who asks: in its certificates are names that requesters chose."""
+    for authority in config.client_authorities:
+        if any(certificate.public_key() == issuer.public_key for certificate in authority.certificates):
+            problem = f"{authority.name}: is the CA that signs here; its certificates prove only what they renew"
+            raise ConfigurationError("authentication.certificates", [problem])
 
 
 def _pem(certificates: Sequence[x509.Certificate]) -> tuple[str, ...]:

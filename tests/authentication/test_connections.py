@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authentication.certificates import SERVER_AUTH, ClientCa, client_ca, cn, o
-from kubemint.commands.workspace import CaSource, create_workspace
+from kubemint.commands.workspace import CaSource, Listen, create_workspace
 from running_service import RunningService, free_port
 
 CONFIGURED = """\
@@ -30,7 +30,7 @@ class Place:
         self.now = datetime.now(UTC)
         self.corp, self.lab = client_ca("corp CA", self.now), client_ca("lab CA", self.now)
         self.stranger = client_ca("corp CA", self.now)
-        create_workspace(directory, CaSource(), free_port(), None, self.now)
+        create_workspace(directory, CaSource(), Listen(port=free_port()), None, self.now)
         for name in ("corp", "lab"):
             certificate = getattr(self, name).certificate
             (directory / f"{name}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from authentication.certificates import SERVER_AUTH, ClientCa, ClientCertificate, client_ca, cn, o
-from kubemint.authentication import Evidence
+from kubemint.authentication import Evidence, authenticate
 from kubemint.authentication.mtls import CertificateAuthenticator, ClientAuthority
 from kubemint.errors import NotAuthenticated
 from kubemint.policy.rules import CertificateRule, Pattern
@@ -21,8 +21,9 @@ WAYS = CertificateAuthenticator((CORP.authority("corp"), LAB.authority("lab")))
 
 def ask(shown: ClientCertificate | None, now: datetime = NOW) -> Requester | None:
     """Show a certificate, as the TLS socket gives it."""
-    der = None if shown is None else shown.der
-    return WAYS.authenticate(Evidence(authorization=None, client_certificate_der=der), now)
+    if shown is None:
+        return WAYS.authenticate(Evidence(authorization=None, client_certificate_der=None), now)
+    return authenticate(Evidence(authorization=None, client_certificate_der=shown.der), (WAYS,), now)
 
 
 def test_each_authority_vouches_under_its_name() -> None:
@@ -33,7 +34,7 @@ def test_each_authority_vouches_under_its_name() -> None:
         assert requester is not None
         assert (requester.method, requester.authority) == (Method.CERTIFICATE, name)
         assert requester.identity == f"certificate:{name}:CN=jane,O=ops,O=engineering"
-        assert (requester.common_name, requester.organizations) == ("jane", ("engineering", "ops"))
+        assert requester.claims == {"commonName": "jane", "organizations": ["engineering", "ops"]}
         fingerprint = shown.certificate.fingerprint(shown.certificate.signature_hash_algorithm).hex()
         assert requester.evidence == f"certificate sha256:{fingerprint}"
 
@@ -85,7 +86,7 @@ def test_two_common_names_are_none() -> None:
     """Of two CNs none is taken, so that no rule about common names fits; the identity holds both."""
     requester = ask(CORP.client(cn("jane"), cn("admin"), now=NOW))
     assert requester is not None
-    assert requester.common_name is None
+    assert "commonName" not in requester.claims
     assert requester.identity == "certificate:corp:CN=admin,CN=jane"
     for name in ("jane", "admin"):
         assert not CertificateRule(certificate="corp", common_name=Pattern(name), organization=None).matches(
@@ -93,12 +94,32 @@ def test_two_common_names_are_none() -> None:
         )
 
 
+def test_other_names_of_a_workload_are_claims() -> None:
+    """A SPIFFE id and DNS names of the certificate can be matched by rules."""
+    names = x509.SubjectAlternativeName(
+        [x509.UniformResourceIdentifier("spiffe://acme/ns/shop/sa/ci"), x509.DNSName("ci.acme.example")]
+    )
+    requester = ask(CORP.client(cn("ci"), now=NOW, extensions=(names,)))
+    assert requester is not None
+    assert requester.identity == "certificate:corp:spiffe://acme/ns/shop/sa/ci"
+    rule = CertificateRule(certificate="corp", uri=Pattern("spiffe://acme/ns/shop/*"), dns_name=Pattern("ci.*"))
+    assert rule.matches(requester)
+    assert not CertificateRule(certificate="corp", uri=Pattern("spiffe://acme/ns/other/*")).matches(requester)
+
+
+def test_beside_a_token_a_certificate_does_not_count() -> None:
+    """A token that does not hold never falls back to the connection's certificate."""
+    evidence = Evidence(authorization="Bearer wrong", client_certificate_der=CORP.client(cn("jane"), now=NOW).der)
+    with pytest.raises(NotAuthenticated):
+        authenticate(evidence, (WAYS,), NOW)
+
+
 def test_names_that_look_like_a_separator_are_escaped() -> None:
     """A value that holds a comma, an equals sign or a colon cannot pose as another subject."""
     one = ask(CORP.client(cn("jane,O=admins"), now=NOW))
     two = ask(CORP.client(o("admins"), cn("jane"), now=NOW))
     assert one.identity != two.identity
-    assert one.organizations == ()
+    assert one.claims["organizations"] == []
 
 
 def test_other_names_count_for_the_identity_alone() -> None:
@@ -108,7 +129,7 @@ def test_other_names_count_for_the_identity_alone() -> None:
         for names in ((cn("jane"),), ((NameOID.ORGANIZATIONAL_UNIT_NAME, "admins"), cn("jane")))
     )
     assert plain.identity != more.identity
-    assert more.organizations == ()
+    assert more.claims["organizations"] == []
 
 
 def test_without_a_certificate_it_is_somebody_elses_to_judge() -> None:
@@ -138,4 +159,4 @@ def test_many_certificates_are_told_apart() -> None:
     """However many clients come, each is itself."""
     shown = [CORP.client(cn(f"client-{number}"), now=NOW) for number in range(20)]
     for _ in range(2):
-        assert [ask(each).common_name for each in shown] == [f"client-{number}" for number in range(20)]
+        assert [ask(each).claims["commonName"] for each in shown] == [f"client-{number}" for number in range(20)]

@@ -11,16 +11,22 @@ from click.testing import CliRunner
 from commands.authorities import kubeadm_ca
 from commands.cli import failed_cleanly, kubemint, kubemint_process
 from kubemint.commands.main import kubemint as command_line
-from kubemint.commands.workspace import CaSource, create_workspace
+from kubemint.commands.workspace import CaSource, Listen, create_workspace
 
-COMMANDS = ("dev", "init", "serve", "token", "request")
-HELP = ((), *((name,) for name in COMMANDS), ("token", "create"), ("token", "list"), ("token", "delete"))
+COMMANDS = ("dev", "init", "serve", "token", "policy", "request", "requests")
+HELP = (
+    (),
+    *((name,) for name in COMMANDS),
+    *(("token", name) for name in ("create", "list", "delete")),
+    *(("policy", name) for name in ("check", "explain", "test", "replay")),
+    *(("requests", name) for name in ("list", "show", "approve", "deny")),
+)
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """Give a folder as `kubemint init` makes it."""
-    create_workspace(tmp_path / "made", CaSource(), 8443, None, datetime.now(UTC))
+    create_workspace(tmp_path / "made", CaSource(), Listen(port=8443), None, datetime.now(UTC))
     return tmp_path / "made"
 
 

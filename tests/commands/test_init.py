@@ -244,7 +244,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in background jobs
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - ignored in background jobs
     )
     try:
         deadline = time.monotonic() + 30
@@ -324,3 +324,38 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, directory: str) -> None:
     assert failed_cleanly(ran) or (ran.code == 0 and directory in {".", "link"}), ran.errors
     if ran.code:
         assert set(place.iterdir()) == before
+
+
+def test_terminated_it_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM while the CA's key is about to be written leaves no draft of the folder."""
+    passphrase_file = tmp_path / "passphrase"
+    os.mkfifo(passphrase_file)
+    process = subprocess.Popen(
+        (sys.executable, "-m", "kubemint", "init", "--passphrase-file", "passphrase"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("*/ca.crt")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.terminate()
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    assert list(tmp_path.iterdir()) == [passphrase_file]
+
+
+def test_an_address_beyond_this_machine(tmp_path: Path) -> None:
+    """The service listens where it is told to, and its certificate is for the names that it is called by."""
+    made = tmp_path / "made"
+    kubemint("init", "--directory", str(made), "--host", "::", "--tls-name", "mint.example.com", cwd=tmp_path)
+    assert config.load(made / "kubemint.yaml").server.host == "::"
+    names = x509.load_pem_x509_certificate((made / "tls.crt").read_bytes()).extensions
+    san = names.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert san.get_values_for_type(x509.DNSName) == ["localhost", "mint.example.com"]

@@ -13,7 +13,7 @@ import pytest
 from commands.cli import Ran, environment, failed_cleanly, kubemint, kubemint_process
 from kubemint.authentication import Evidence
 from kubemint.authentication.tokens import TokenAuthenticator, TokenRecord, load_tokens, save_tokens
-from kubemint.commands.workspace import CaSource, create_workspace
+from kubemint.commands.workspace import CaSource, Listen, create_workspace
 
 FILE = "tokens.yaml"
 
@@ -125,7 +125,7 @@ def test_wrong_use(tmp_path: Path, arguments: tuple[str, ...]) -> None:
 def test_the_configured_file(tmp_path: Path) -> None:
     """Without --tokens-file it is the file that the configuration names: given, by variable, or found."""
     made = tmp_path / ".kubemint"
-    create_workspace(made, CaSource(), 8443, None, datetime.now(UTC))
+    create_workspace(made, CaSource(), Listen(port=8443), None, datetime.now(UTC))
     settings = str(made / "kubemint.yaml")
     assert kubemint("token", "create", "one", "--config", settings, cwd=made).code == 0
     assert kubemint_process("token", "create", "two", cwd=made, KUBEMINT_CONFIG=settings).code == 0
@@ -137,7 +137,7 @@ def test_the_configured_file(tmp_path: Path) -> None:
 def test_a_configuration_without_a_tokens_file(tmp_path: Path) -> None:
     """A configuration that knows no tokens file is an error that says so."""
     made = tmp_path / "made"
-    create_workspace(made, CaSource(), 8443, None, datetime.now(UTC))
+    create_workspace(made, CaSource(), Listen(port=8443), None, datetime.now(UTC))
     text = (made / "kubemint.yaml").read_text()
     (made / "kubemint.yaml").write_text(text.replace("{tokensFile: tokens.yaml}", "{}"))
     ran = kubemint("token", "list", "--config", made / "kubemint.yaml", cwd=tmp_path)

@@ -29,6 +29,32 @@ CONFIGURATION: dict[str, Any] = {
     "authentication": {
         "tokensFile": "tokens.yaml",
         "certificates": [{"name": "corp", "caFile": "corp.crt"}, {"name": "lab", "caFile": "lab.crt"}],
+        "oidc": [
+            {
+                "name": "github",
+                "issuer": "https://tokens.example.com",
+                "audiences": ["kubemint", "mint"],
+                "algorithms": ["RS256"],
+                "requiredClaims": {"repository_owner": "acme", "environment": ["prod", "stage-*"]},
+                "identityClaim": "repository",
+                "leeway": "10s",
+                "caFile": "lab.crt",
+                "jwksUri": "https://keys.example.com/jwks",
+                "maxStale": "6h",
+                "singleUse": True,
+            },
+            {
+                "name": "sealed",
+                "issuer": "https://sealed.example.com",
+                "audiences": ["kubemint"],
+                "keysFile": "sealed.json",
+            },
+        ],
+        "kubernetes": [
+            {"name": "prod", "issuer": "https://kubernetes.default.svc", "audience": "mint", "inCluster": True},
+            {"name": "lab", "issuer": "https://lab.example.com", "audience": "mint", "kubeconfig": "lab.conf"},
+            {"name": "far", "issuer": "https://far.example.com", "audience": "mint", "keysFile": "far.pub"},
+        ],
     },
     "ledger": {"url": "sqlite:///data/ledger.db", "lockWait": "250s"},
     "cluster": {
@@ -42,7 +68,12 @@ POLICY: dict[str, Any] = {
     "kind": "Policy",
     "profiles": {
         "developers": {
-            "requesters": [{"token": "ci"}, {"certificate": "corp", "organization": "engineering"}],
+            "requesters": [
+                {"token": "ci"},
+                {"certificate": "corp", "organization": "engineering"},
+                {"oidc": "github", "claims": {"repository": "acme/shop"}},
+                {"kubernetes": "prod", "namespace": "shop"},
+            ],
             "users": ["jane"],
             "lifetime": {"default": "1h", "max": "8h"},
         }

@@ -10,7 +10,11 @@ import yaml
 
 from config.files import CONFIGURATION, DELETED, POLICY, certificate_pem, changed, write
 from kubemint import config
+from kubemint.authentication.kubernetes import Review
+from kubemint.authentication.oidc import OidcIssuer
 from kubemint.errors import ConfigurationError
+from kubemint.policy.claims import ClaimRule, Pattern
+from kubemint.wiring import load_policy_of
 
 NO_RULES = {"apiVersion": "kubemint/v1", "kind": "Policy", "profiles": {}}
 MISTAKES: dict[str, tuple[str, Any, str]] = {
@@ -68,6 +72,59 @@ MISTAKES: dict[str, tuple[str, Any, str]] = {
         DELETED,
         "authentication.certificates.0.caFile: Missing data",
     ),
+    "two issuers of one name": (
+        "authentication.oidc.1.name",
+        "github",
+        "authentication.oidc: Two have the same name",
+    ),
+    "an issuer in clear": (
+        "authentication.oidc.0.issuer",
+        "http://tokens.example.com",
+        "authentication.oidc: github: ",
+    ),
+    "no audience": ("authentication.oidc.0.audiences", [], "authentication.oidc: github: audiences: at least one"),
+    "a symmetric algorithm": (
+        "authentication.oidc.0.algorithms",
+        ["HS256"],
+        "authentication.oidc: github: algorithms: 'HS256' is none of RS256",
+    ),
+    "an algorithm that no token issuer may use": (
+        "authentication.oidc.0.algorithms",
+        ["RS256", "ES512"],
+        "authentication.oidc: github: algorithms: 'ES512' is none of RS256",
+    ),
+    "no algorithm": ("authentication.oidc.0.algorithms", [], "authentication.oidc: github: algorithms: at least"),
+    "a colon in the name of an issuer": (
+        "authentication.oidc.0.name",
+        "git:hub",
+        "authentication.oidc.0.name: String does not match",
+    ),
+    "an issuer that is a cluster too": (
+        "authentication.kubernetes.2.issuer",
+        "https://sealed.example.com",
+        "authentication: the OIDC issuer sealed and the Kubernetes cluster far have the same issuer "
+        "https://sealed.example.com: ",
+    ),
+    "keys from two places": (
+        "authentication.oidc.1.jwksUri",
+        "https://keys.example.com",
+        "authentication.oidc: sealed: keysFile: with it nothing is fetched",
+    ),
+    "a claim that is an object": (
+        "authentication.oidc.0.requiredClaims",
+        {"a": {"b": 1}},
+        "authentication.oidc.0.requiredClaims.a: Must be text",
+    ),
+    "a cluster reviewed in two ways": (
+        "authentication.kubernetes.0.keysFile",
+        "far.pub",
+        "authentication.kubernetes.0: Must name one of",
+    ),
+    "a cluster that is not inCluster": (
+        "authentication.kubernetes.0.inCluster",
+        False,
+        "authentication.kubernetes.0.inCluster: Not a valid boolean",
+    ),
     "no ledger": ("ledger", DELETED, "ledger: Missing data"),
     "no address of the ledger": ("ledger.url", DELETED, "ledger.url: Missing data"),
     "lockWait is a number": ("ledger.lockWait", 5, "ledger.lockWait: Must be a duration"),
@@ -111,7 +168,36 @@ def test_every_setting(tmp_path: Path) -> None:
     assert settings.cluster == config.Cluster(
         name="prod", server="https://10.0.0.1:6443", certificate_authority=certificate_pem()
     )
-    assert [profile.name for profile in settings.policy.profiles] == ["developers"]
+    assert settings.policy_file == here / "policy/policy.yaml"
+    assert [issuer.name for issuer in settings.oidc_issuers] == ["github", "sealed"]
+    assert settings.oidc_issuers[0] == OidcIssuer(
+        name="github",
+        issuer="https://tokens.example.com",
+        audiences=("kubemint", "mint"),
+        algorithms=("RS256",),
+        required_claims=(
+            ClaimRule(path="environment", wanted=(Pattern("prod"), Pattern("stage-*"))),
+            ClaimRule(path="repository_owner", wanted=(Pattern("acme"),)),
+        ),
+        identity_claim="repository",
+        leeway=timedelta(seconds=10),
+        ca_file=here / "lab.crt",
+        jwks_uri="https://keys.example.com/jwks",
+        max_stale=timedelta(hours=6),
+        single_use=True,
+    )
+    assert settings.oidc_issuers[1] == OidcIssuer(
+        name="sealed",
+        issuer="https://sealed.example.com",
+        audiences=("kubemint",),
+        keys_file=here / "sealed.json",
+    )
+    assert [cluster.review for cluster in settings.kubernetes_clusters] == [
+        Review(kubeconfig=None),
+        Review(kubeconfig=here / "lab.conf"),
+        None,
+    ]
+    assert settings.kubernetes_clusters[2].keys_file == here / "far.pub"
 
 
 def test_what_may_be_left_out(tmp_path: Path) -> None:
@@ -144,6 +230,23 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     lines = fault.value.message.splitlines()
     assert len(lines) == len(chosen)
     assert all(line.startswith(f"{file}: ") for line in lines)
+
+
+def test_mistakes_of_all_token_issuers_are_told_at_once(tmp_path: Path) -> None:
+    """A mistake of one token issuer does not hide those of the next, nor what is wrong between them."""
+    document = changed(
+        CONFIGURATION,
+        ("authentication.oidc.0.leeway", "1h"),
+        ("authentication.oidc.1.jwksUri", "https://keys.example.com"),
+        ("authentication.kubernetes.0.issuer", "https://tokens.example.com"),
+    )
+    assert [
+        problem.partition(": ")[2].partition(":")[0] for problem in problems(write(tmp_path / "etc", document))
+    ] == [
+        "github",
+        "sealed",
+        "the OIDC issuer github and the Kubernetes cluster prod have the same issuer https",
+    ]
 
 
 @pytest.mark.parametrize("level", [*LEVELS, "cluster."])
@@ -239,13 +342,18 @@ def test_addresses_that_are_no_ledger(tmp_path: Path, url: str) -> None:
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        (("profiles.developers.requesters.1.certificate", "crop"), "profiles.developers.requesters"),
-        (("roles.auditor.0.certificate", "crop"), "roles"),
+        (("profiles.developers.requesters.1.certificate", "crop"), "profiles.developers.requesters.1"),
+        (("profiles.developers.requesters.2.oidc", "crop"), "profiles.developers.requesters.2"),
+        (("profiles.developers.requesters.3.kubernetes", "crop"), "profiles.developers.requesters.3"),
+        (("roles.auditor.0.certificate", "crop"), "roles.auditor.0"),
     ],
 )
-def test_a_rule_for_an_unknown_ca(tmp_path: Path, change: tuple[str, str], path: str) -> None:
-    """A rule that names a CA which is not configured would match nobody: it stops the start, with its path."""
-    (problem,) = problems(write(tmp_path / "etc", policy=changed(POLICY, change)))
+def test_a_rule_for_an_unknown_authority(tmp_path: Path, change: tuple[str, str], path: str) -> None:
+    """A rule that names who is not configured would match nobody: it stops the start, with its path."""
+    settings = config.load(write(tmp_path / "etc", policy=changed(POLICY, change)))
+    with pytest.raises(ConfigurationError) as fault:
+        load_policy_of(settings)
+    (problem,) = fault.value.problems
     assert problem.startswith(f"{path}: ")
     assert "'crop'" in problem
 
@@ -253,7 +361,8 @@ def test_a_rule_for_an_unknown_ca(tmp_path: Path, change: tuple[str, str], path:
 def test_a_rule_for_a_known_ca(tmp_path: Path) -> None:
     """Rules may name each CA of the configuration, and need not name all."""
     policy = changed(POLICY, ("roles.auditor.0.certificate", "corp"))
-    assert config.load(write(tmp_path / "etc", policy=policy)).client_authorities[1].name == "lab"
+    loaded = load_policy_of(config.load(write(tmp_path / "etc", policy=policy)))
+    assert [profile.name for profile in loaded.profiles] == ["developers"]
 
 
 @pytest.mark.parametrize("name", ["policy/policy.yaml", "corp.crt", "cluster.crt"])
@@ -262,7 +371,7 @@ def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     file = write(tmp_path / "etc")
     (file.parent / name).unlink()
     with pytest.raises(ConfigurationError, match=f"{name}: cannot be read: No such file"):
-        config.load(file)
+        load_policy_of(config.load(file))
 
 
 @pytest.mark.parametrize("name", ["corp.crt", "cluster.crt"])
@@ -300,8 +409,9 @@ def test_mistakes_of_the_policy_have_its_file(tmp_path: Path) -> None:
     """A mistake in the policy is told with the policy's file and the path in it."""
     policy = changed(POLICY, ("profiles.developers.users", ["system:masters"]), ("roles.auditr", []))
     file = write(tmp_path / "etc", policy=policy)
+    settings = config.load(file)
     with pytest.raises(ConfigurationError) as fault:
-        config.load(file)
+        load_policy_of(settings)
     assert fault.value.source == str(tmp_path / "etc" / "policy" / "policy.yaml")
     assert len(fault.value.problems) == 2
 

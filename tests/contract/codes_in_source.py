@@ -11,7 +11,7 @@ from pathlib import Path
 from contract.contract_file import REPOSITORY
 
 SOURCE = REPOSITORY / "service/kubemint"
-KINDS = ("user", "group")  # what `kind` stands for in f"{kind}-reserved"; policy.decision.name_reasons
+KINDS = ("user", "group")  # what `kind` stands for in f"{kind}-reserved"; policy.question._name_reasons
 _CLIENT = SOURCE / "client"  # shows the codes of a service; gives none
 
 

@@ -10,6 +10,7 @@ from kubemint import errors
 from kubemint.kubernetes.signing_request import SIGNER_NAME
 from kubemint.ledger.reader import State
 from kubemint.policy.rules import Roles
+from kubemint.register import CurrentState
 from kubemint.requester import Method
 from kubemint.web import problems
 from kubemint.x509.keys import KEY_TYPES
@@ -81,7 +82,12 @@ def test_nothing_else_is_explained() -> None:
 
 @pytest.mark.parametrize(
     ("enumeration", "values"),
-    [("State", set(State)), ("Method", set(Method)), ("KeyType", set(KEY_TYPES))],
+    [
+        ("State", set(State)),
+        ("RequestState", set(CurrentState)),
+        ("Method", set(Method)),
+        ("KeyType", set(KEY_TYPES)),
+    ],
 )
 def test_enumerations_of_answers(enumeration: str, values: set[str]) -> None:
     """The values that an answer can hold must be those that the contract lists."""

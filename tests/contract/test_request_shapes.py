@@ -94,6 +94,29 @@ def test_the_query_of_the_list() -> None:
     assert read == described
 
 
+def test_the_query_of_the_list_of_requests() -> None:
+    """The filters of requests must have the names, bounds and defaults that the contract gives them."""
+    read, described = shape_of(schemas.RequestListSchema), query_shape("GET", "/v1/requests")
+    del read["properties"]["cursor"], described["properties"]["cursor"]
+
+    assert read == described
+
+
+def test_the_verdict() -> None:
+    """Both verdicts must have the members and bounds that the contract gives them; a denial needs its reason."""
+    approve, deny = (normal(kind) for kind in schema("Verdict")["oneOf"])
+    read = shape_of(schemas.VerdictSchema)
+
+    verdicts = [kind["properties"].pop("verdict")["enum"] for kind in (approve, deny)]
+    assert read["properties"].pop("verdict")["enum"] == [*verdicts[0], *verdicts[1]] == ["approve", "deny"]
+    assert read == approve
+    assert (read["properties"], [*read["required"], "reason"]) == (
+        deny["properties"],
+        ["digest", "verdict", "reason"],
+    )
+    assert sorted(deny["required"]) == ["digest", "reason", "verdict"]
+
+
 def test_the_times_of_the_list_are_date_times() -> None:
     """The bounds in time must be described as RFC 3339."""
     parameters = operation("GET", "/v1/certificates").parameters("query")

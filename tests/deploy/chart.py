@@ -67,6 +67,15 @@ class Chart:
             raise ChartRefusedError(ran.stderr)
         return ran.stdout
 
+    def notes(self, values: str, changes: Mapping[str, Any] | None = None) -> str:
+        """Give what helm would print after an installation; raises ChartRefusedError."""
+        given = self._given(values, changes or {})
+        ran = self._run("install", "mint", str(self.folder), "--dry-run=client", "--output", "json", *given)
+        if ran.returncode != 0:
+            raise ChartRefusedError(ran.stderr)
+        notes: str = json.loads(ran.stdout)["info"]["notes"]
+        return notes
+
     def lint(self, values: str) -> subprocess.CompletedProcess[str]:
         """Run `helm lint --strict` with a values file."""
         return self._run("lint", "--strict", str(self.folder), *self._given(values, {}))

@@ -1,10 +1,12 @@
-"""The checkout, and the chart in it with the helm that reads it."""
+"""The checkout, the chart in it with the helm that reads it, and the service that reads what helm writes."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from deploy.chart import Chart
+from deploy.mounts import Mounted, load_mounted
 from deploy.peers import find_helm
 
 
@@ -22,3 +24,9 @@ def chart(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Chart:
         folder=repository / "helm/kubemint",
         values_folder=repository / "tests/deploy/values",
     )
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Mounted:
+    """Give a function that loads the rendered configuration as the pod would."""
+    return partial(load_mounted, folder=tmp_path)

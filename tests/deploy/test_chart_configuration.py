@@ -1,24 +1,18 @@
 """The files that the chart writes for the service are those that the service reads."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
-from typing import Any
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from deploy.chart import Chart, Objects
-from kubemint import config
+from deploy.chart import Chart
+from deploy.mounts import Mounted, mounted_files, named_files
 from kubemint.errors import ConfigurationError
+from kubemint.wiring import load_policy_of
 
-Mounted = Callable[[Objects], config.Config]
-
-VALUES = ("minimal", "certificates-only", "full")
+VALUES = ("minimal", "certificates-only", "token-issuers", "full")
 
 
 def test_minimal_configuration_is_complete(chart: Chart) -> None:
@@ -96,11 +90,25 @@ def test_service_loads_what_the_chart_writes(chart: Chart, mounted: Mounted, val
     """Each configuration and policy that the chart renders loads, and says what the chart meant."""
     objects = chart.render(values)
     loaded = mounted(objects)
+    profiles = load_policy_of(loaded).profiles
     assert loaded.server.tls is not None
-    assert [profile.name for profile in loaded.policy.profiles] == list(objects.file("policy.yaml")["profiles"])
-    assert (loaded.tokens_file is None) == (values == "certificates-only")
-    assert len(loaded.client_authorities) == {"minimal": 0, "certificates-only": 2, "full": 1}[values]
+    assert [profile.name for profile in profiles] == list(objects.file("policy.yaml")["profiles"])
+    assert (loaded.tokens_file is None) == (values in {"certificates-only", "token-issuers"})
+    assert len(loaded.client_authorities) == {"certificates-only": 2, "full": 1}.get(values, 0)
     assert (loaded.cluster is None) == (values != "full")
+
+
+def test_documented_values_load(chart: Chart, repository: Path, mounted: Mounted, tmp_path: Path) -> None:
+    """The values in the installation guide, and those that it puts in their place, render and load."""
+    guide = (repository / "docs/install-kubernetes.md").read_text()
+    known = yaml.safe_load((chart.folder / "values.yaml").read_text()).keys()
+    blocks = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL))
+    first, *others = [block for block in blocks if block.keys() <= known]
+    assert len(others) == 3
+    documented = replace(chart, values_folder=tmp_path)
+    for number, block in enumerate([{}, *others]):
+        (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump(first | block))
+        assert load_policy_of(mounted(documented.render(str(number)))).profiles
 
 
 def test_ledger_is_on_the_volume(chart: Chart, mounted: Mounted) -> None:
@@ -128,64 +136,6 @@ def test_service_judges_the_policy(chart: Chart, mounted: Mounted) -> None:
         "groups": ["system:masters"],
         "lifetime": {"default": "1h", "max": "1h"},
     }
+    loaded = mounted(chart.render(changes={"policy.profiles.evil": profile}))
     with pytest.raises(ConfigurationError, match="system:masters"):
-        mounted(chart.render(changes={"policy.profiles.evil": profile}))
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Mounted:
-    """Give a function that lays out the ConfigMap's files, with CAs to read, and loads them."""
-
-    def load(objects: Objects) -> config.Config:
-        for path in named_files(objects.file("kubemint.yaml")):
-            file = tmp_path / path.lstrip("/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(ca_certificate())
-        for name, text in objects.one("ConfigMap")["data"].items():
-            (tmp_path / name).write_text(text.replace("/run/kubemint/", f"{tmp_path}/run/kubemint/"))
-        return config.load(tmp_path / "kubemint.yaml")
-
-    return load
-
-
-def ca_certificate() -> bytes:
-    """Make a CA certificate, in PEM, that is valid now."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a CA")])
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-        .public_bytes(Encoding.PEM)
-    )
-
-
-def named_files(part: Any) -> set[str]:
-    """Give all absolute paths under /run/kubemint in a configuration."""
-    if isinstance(part, dict):
-        return set().union(*map(named_files, part.values()))
-    if isinstance(part, list):
-        return set().union(*map(named_files, part))
-    path = str(part).removeprefix("file:")
-    return {path} if path.startswith("/run/kubemint/") else set()
-
-
-def mounted_files(objects: Objects) -> set[str]:
-    """Give the paths of all files that Secrets and ConfigMaps bring under /run/kubemint."""
-    mounts = {mount["name"]: PurePosixPath(mount["mountPath"]) for mount in objects.container()["volumeMounts"]}
-    return {
-        str(mounts[volume["name"]] / item["path"])
-        for volume in objects.pod()["volumes"]
-        for source in sources(volume)
-        for item in source.get("items", ())
-    }
-
-
-def sources(volume: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give the Secrets and ConfigMaps that a volume is made of."""
-    projected = volume.get("projected", {}).get("sources", [volume])
-    return [source[kind] for source in projected for kind in ("secret", "configMap") if kind in source]
+        load_policy_of(loaded)

@@ -6,7 +6,8 @@ import pytest
 
 from deploy.chart import Chart
 
-VALUES = ("minimal", "certificates-only", "full")
+VALUES = ("minimal", "certificates-only", "token-issuers", "full")
+WITHOUT_RIGHTS = ("minimal", "certificates-only")  # the others show tokens to their own API server
 SERVICE_UID = 65532
 WRITABLE = {"ledger": "/var/lib/kubemint", "tmp": "/tmp"}
 EXPECTED_PROBES = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
@@ -56,7 +57,7 @@ def test_tmp_is_small(chart: Chart) -> None:
     assert chart.render().volume("tmp")["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Mi"}
 
 
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", WITHOUT_RIGHTS)
 def test_no_service_account_token_is_mounted(chart: Chart, values: str) -> None:
     """The pod cannot speak to the API server in its own name."""
     objects = chart.render(values)
@@ -108,7 +109,7 @@ def test_secrets_are_readable_by_the_service_only(chart: Chart, volume: str) -> 
     assert secret["items"]
 
 
-@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("values", WITHOUT_RIGHTS)
 def test_chart_makes_no_secret_and_grants_nothing(chart: Chart, values: str) -> None:
     """No Secret is rendered and no right in the cluster is given."""
     kinds = set(chart.render(values).kinds())

@@ -7,6 +7,9 @@ import pytest
 from deploy.chart import Chart, ChartRefusedError
 
 CERTIFICATE = {"name": "corp", "existingConfigMap": "corp-ca"}
+OIDC = {"name": "ci", "issuer": "https://ci.example", "audiences": ["kubemint"]}
+CLUSTER = {"name": "own", "issuer": "https://kubernetes.default.svc", "audience": "kubemint", "inCluster": True}
+KEYS = {"existingConfigMap": "the-keys"}
 
 MISTAKES: tuple[tuple[str, Any, str], ...] = (
     # More than one writer of the ledger.
@@ -55,6 +58,51 @@ MISTAKES: tuple[tuple[str, Any, str], ...] = (
         "/authentication/certificates/0/name",
     ),
     ("authentication.certificates", [{**CERTIFICATE, "caFile": "/ca.crt"}], "'caFile' not allowed"),
+    ("authentication.certificates", [CERTIFICATE, CERTIFICATE], "authentication.certificates: two are named corp"),
+    # Token issuers that nobody could trust, or that say two things at once.
+    ("authentication.oidc", [{**OIDC, "issuer": "http://ci.example"}], "/authentication/oidc/0/issuer"),
+    ("authentication.oidc", [{**OIDC, "issuer": "https://ci.example?a=b"}], "/authentication/oidc/0/issuer"),
+    ("authentication.oidc", [{**OIDC, "issuer": "https://ci@evil.example"}], "/authentication/oidc/0/issuer"),
+    ("authentication.oidc", [{**OIDC, "issuer": "https://ci.example/\nevil: 1"}], "/authentication/oidc/0/issuer"),
+    ("authentication.oidc", [{**OIDC, "jwksUri": "http://ci.example/keys"}], "/authentication/oidc/0/jwksUri"),
+    ("authentication.oidc", [{**OIDC, "audiences": []}], "/authentication/oidc/0/audiences"),
+    ("authentication.oidc", [{"name": "ci", "issuer": "https://ci.example"}], "audiences"),
+    ("authentication.oidc", [{**OIDC, "name": "../ci"}], "/authentication/oidc/0/name"),
+    ("authentication.oidc", [{**OIDC, "algorithms": ["HS256"]}], "/authentication/oidc/0/algorithms/0"),
+    ("authentication.oidc", [{**OIDC, "algorithms": ["none"]}], "/authentication/oidc/0/algorithms/0"),
+    ("authentication.oidc", [{**OIDC, "leeway": "30"}], "/authentication/oidc/0/leeway"),
+    ("authentication.oidc", [{**OIDC, "requiredClaims": {"a": {}}}], "/authentication/oidc/0/requiredClaims/a"),
+    ("authentication.oidc", [{**OIDC, "singleUse": "yes"}], "/authentication/oidc/0/singleUse"),
+    ("authentication.oidc", [{**OIDC, "caFile": "/ca.crt"}], "'caFile' not allowed"),
+    ("authentication.oidc", [{**OIDC, "keysFile": "/jwks.json"}], "'keysFile' not allowed"),
+    ("authentication.oidc", [{**OIDC, "keys": {"keys": []}}], "/authentication/oidc/0/keys"),
+    ("authentication.oidc", [{**OIDC, "keys": KEYS, "certificateAuthority": KEYS}], "ci has keys, so nothing"),
+    (
+        "authentication.oidc",
+        [{**OIDC, "keys": KEYS, "jwksUri": "https://ci.example/keys"}],
+        "ci has keys, so nothing",
+    ),
+    ("authentication.oidc", [OIDC, OIDC], "authentication.oidc: two are named ci"),
+    ("authentication.kubernetes", [{**CLUSTER, "keys": KEYS}], "own must have one of"),
+    (
+        "authentication.kubernetes",
+        [{**CLUSTER, "kubeconfig": {"existingSecret": "other"}}],
+        "own must have one of",
+    ),
+    (
+        "authentication.kubernetes",
+        [{"name": "own", "issuer": "https://kubernetes.default.svc", "audience": "kubemint"}],
+        "own must have one of",
+    ),
+    ("authentication.kubernetes", [{**CLUSTER, "inCluster": False}], "/authentication/kubernetes/0/inCluster"),
+    ("authentication.kubernetes", [{**CLUSTER, "audience": ""}], "/authentication/kubernetes/0/audience"),
+    ("authentication.kubernetes", [{**CLUSTER, "audiences": ["kubemint"]}], "'audiences' not allowed"),
+    ("authentication.kubernetes", [{**CLUSTER, "kubeconfig": "/k"}], "/authentication/kubernetes/0/kubeconfig"),
+    ("authentication.kubernetes", [{**CLUSTER, "token": "secret"}], "'token' not allowed"),
+    ("authentication.kubernetes", [CLUSTER, CLUSTER], "authentication.kubernetes: two are named own"),
+    ("rbac.rules", [], "'rules' not allowed"),
+    ("networkPolicy.apiServerPorts", [0], "/networkPolicy/apiServerPorts/0"),
+    ("networkPolicy.allowTokenIssuers", "yes", "/networkPolicy/allowTokenIssuers"),
     ("cluster.server", "http://203.0.113.10:6443", "/cluster/server"),
     ("cluster.server", "https://203.0.113.10:6443\nevil: true", "/cluster/server"),
     ("ledger.url", "postgresql://db/kubemint", "'url' not allowed"),
@@ -91,3 +139,13 @@ def test_minimal_values_are_accepted(chart: Chart) -> None:
         "Service",
         "ServiceAccount",
     ]
+
+
+def test_default_account_gets_no_rights(chart: Chart) -> None:
+    """The right to review tokens is not given to the account of every pod of the namespace."""
+    changes = {"authentication.kubernetes": [CLUSTER], "serviceAccount.create": False}
+    with pytest.raises(ChartRefusedError, match="is every pod's"):
+        chart.render(changes=changes)
+    named = chart.render(changes={**changes, "serviceAccount.name": "minter"})
+    assert named.one("ClusterRoleBinding")["subjects"][0]["name"] == "minter"
+    assert "ClusterRoleBinding" not in chart.render(changes={**changes, "rbac.create": False}).kinds()

@@ -13,7 +13,7 @@ import yaml
 from deploy.chart import Chart, ChartRefusedError
 from deploy.peers import kubernetes_schemas
 
-VALUES = ("minimal", "certificates-only", "full")
+VALUES = ("minimal", "certificates-only", "token-issuers", "full")
 KUBERNETES_VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.37")
 
 

@@ -72,12 +72,14 @@ class Desk:
     def __init__(self, ledger: Ledger, policy_text: str = POLICY, ca_key: Any = None) -> None:
         self.now = NOW
         serials = itertools.count(1)
+        self.policy = policy(policy_text)
         self.issuance = Issuance(
-            policy=policy(policy_text),
+            current_policy=lambda: self.policy,
             issuer=issuer(ca_key),
             ledger=ledger,
             clock=lambda: self.now,
             draw_serial=lambda: next(serials),
+            draw_name=lambda: f"{next(serials):032x}",
         )
         self.issue = self.issuance.issue
         self.explain = self.issuance.explain

@@ -1,8 +1,10 @@
 """Ledgers that fail as the port's contract allows, around a real one."""
 
-from kubemint.audit import Entry, Event, Recorded
+from typing import Any
+
 from kubemint.errors import LedgerUnavailable
 from kubemint.issuance import Ledger
+from kubemint.record import Entry, Event, Recorded
 
 
 class Unavailable:
@@ -13,9 +15,9 @@ class Unavailable:
         self.preparing = ledger.preparing
         self.find_by_key = ledger.find_by_key
 
-    def append(self, event: Event) -> Recorded:
+    def append(self, *events: Event, **options: Any) -> Recorded:
         """Write nothing."""
-        self.asked.append(event)
+        self.asked += events
         raise LedgerUnavailable("no space left")
 
 
@@ -27,9 +29,9 @@ class WritesAndRaises:
         self.preparing = ledger.preparing
         self.find_by_key = ledger.find_by_key
 
-    def append(self, event: Event) -> Recorded:
+    def append(self, *events: Event, **options: Any) -> Recorded:
         """Write, and do not confirm it."""
-        self._ledger.append(event)
+        self._ledger.append(*events, **options)
         raise LedgerUnavailable("the connection broke after COMMIT")
 
 

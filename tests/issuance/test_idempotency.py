@@ -10,6 +10,7 @@ from csrs import good_csr, pem
 from issuance.desk import POLICY, Desk, requester
 from issuance.doors import submission
 from kubemint.errors import IdempotencyConflict, RequestRefused
+from kubemint.record import EventKind
 from kubemint.x509.request import CsrEncoding, Submission
 from ledger.adapters import SqliteAdapter, indexes
 
@@ -110,3 +111,18 @@ def test_racing_requests_under_one_key_conflict(desk: Desk, record: SqliteAdapte
         faults = [each.exception() for each in racing]
     assert sorted(type(fault) for fault in faults if fault) == [IdempotencyConflict]
     assert indexes(record) == [0]
+
+
+def test_a_retry_gets_the_same_request_for_approval(record: SqliteAdapter) -> None:
+    """A request that waits is found again under its key, waits once, and is over when its time is."""
+    lifetime = "lifetime: {default: 1h, max: 24h}"
+    desk = Desk(record.open(), POLICY.replace(lifetime, f"{lifetime}\n    approval: required"))
+    first, again = (desk.issue(submission(CSR), requester(), idempotency_key="k") for _ in range(2))
+    assert (first.repeated, again.repeated) == (False, True)
+    assert (again.entry, again.entry.kind) == (first.entry, EventKind.REQUESTED)
+    assert indexes(record) == [0]
+    with pytest.raises(IdempotencyConflict):
+        desk.issue(submission(good_csr(user="other")), requester(), idempotency_key="k")
+    desk.now += timedelta(days=1)
+    with pytest.raises(IdempotencyConflict, match="expired"):
+        desk.issue(submission(CSR), requester(), idempotency_key="k")

@@ -26,7 +26,7 @@ from csrs import bad_csr, good_csr, pem, private_key, raw_csr, spki
 from issuance.desk import NOW, POLICY, Desk, ca, policy, requester
 from issuance.doors import HTTP_DOORS, SUBMISSIONS, HttpDoor, submission
 from issuance.ledgers import Unavailable
-from kubemint.audit import log_line
+from kubemint.decision_log import log_line
 from kubemint.errors import (
     ConfigurationError,
     LedgerUnavailable,
@@ -278,6 +278,7 @@ class TestP7EveryDecisionIsLogged:
             "time": "2026-11-20T12:00:00Z",
             "requester": "token:requester",
             "method": "token",
+            "authority": "requester",
             "evidence": "token sha256:0123456789abcdef",
             "policy": "sha256:" + hashlib.sha256(POLICY.encode()).hexdigest(),
             "submissionSha256": submission(csr, expiration_seconds=600, profile="developers").sha256,

@@ -15,17 +15,26 @@ from typing import Any, Protocol
 from sqlalchemy import Engine, Table, create_engine, select
 from sqlalchemy.pool import NullPool
 
-from kubemint.audit import Entry
 from kubemint.ledger import sqlite, tables
+from kubemint.ledger.batch import Added
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.schema import migrate
-from kubemint.ledger.writer import Added, LedgerWriter
-from kubemint.wiring import Ledger
+from kubemint.ledger.writer import LedgerWriter, WritableDatabase
+from kubemint.record import Entry
 
 READERS = 16  # threads at once
 SHORT_WAIT = timedelta(milliseconds=400)
 BREAK = "ALTER TABLE entry_groups RENAME TO away"  # the last table that a batch is written to
 MEND = "ALTER TABLE away RENAME TO entry_groups"
+
+
+class Ledger:
+    """What a writer and a reader give together: `kubemint.issuance.Ledger`."""
+
+    def __init__(self, writer: LedgerWriter, reader: LedgerReader) -> None:
+        self.append = writer.append
+        self.preparing = writer.preparing
+        self.find_by_key = reader.find_by_key
 
 
 class Adapter(Protocol):
@@ -39,6 +48,9 @@ class Adapter(Protocol):
 
     def reader(self) -> LedgerReader:
         """Open the ledger for reading."""
+
+    def database(self) -> WritableDatabase:
+        """Open what a writer writes to."""
 
     def held(self) -> Any:
         """Hold the lock that writers need, from another connection, while a `with` lasts."""
@@ -54,13 +66,17 @@ class Adapter(Protocol):
 
 
 class SqliteAdapter:
-    """A ledger in a SQLite file; `announced` is what those who opened it have told."""
+    """A ledger in a SQLite file.
+
+    `announced` is what those who opened it have told; `readers` are the engines of those who read.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.address = str(file)
         self.engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)
         self._open: list[Engine] = []
+        self.readers: list[Engine] = []
         self.announced: list[Entry] = []
         sqlite.create_file(file)
         database = sqlite.SqliteFile(file)
@@ -75,7 +91,14 @@ class SqliteAdapter:
         """Keep `Adapter.reader`."""
         engine = sqlite.open_for_reading(self.file, READERS)
         self._open.append(engine)
+        self.readers.append(engine)
         return LedgerReader(engine)
+
+    def database(self) -> sqlite.SqliteFile:
+        """Keep `Adapter.database`."""
+        database = sqlite.SqliteFile(self.file)
+        self._open.append(database.engine)
+        return database
 
     @contextmanager
     def held(self) -> Iterator[None]:

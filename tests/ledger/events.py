@@ -2,21 +2,31 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from kubemint.audit import Attempt, Event, issued_event, refused_event, unfit_event
+from kubemint.audit import issued_event, refused_event, unfit_event
 from kubemint.errors import Reason
 from kubemint.policy.decision import Granted
+from kubemint.policy.rules import Limits, Policy, Roles
+from kubemint.record import Attempt, Event, EventKind, rfc3339
 from kubemint.requester import Method, Requester
 from kubemint.x509.certificate import SignedCertificate, credential_id, format_serial
 from kubemint.x509.profile import CertificateTerms
 from kubemint.x509.request import CsrEncoding, SigningRequest, Submission
 
+POLICY = Policy(
+    version="sha256:" + "0" * 64,
+    limits=Limits(max_lifetime=timedelta(days=1), keys=frozenset()),
+    profiles=(),
+    roles=Roles(),
+)
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 REASONS = (
     Reason(code="user-not-allowed", message="user 'jané' is not allowed", path="profiles.developers.users"),
@@ -44,7 +54,7 @@ def attempt(
         requester=requester(by),
         submission=Submission(csr=csr, encoding=CsrEncoding.DER, expiration_seconds=600, profile=asked_profile),
         time=time,
-        policy_version="sha256:" + "0" * 64,
+        policy=POLICY,
         idempotency_key=key,
     )
 
@@ -69,7 +79,12 @@ def issued(
         not_before=time.replace(microsecond=0),
         not_after=time.replace(microsecond=0) + lifetime,
     )
-    grant = Granted(profile=profile, policy_version="sha256:" + "0" * 64, terms=_terms(user, tuple(groups), time))
+    grant = Granted(
+        profile=profile,
+        policy_version="sha256:" + "0" * 64,
+        terms=_terms(user, tuple(groups), time),
+        decided_at=time,
+    )
     return issued_event(attempt(by=by, time=time, key=key), _request(user, tuple(groups)), grant, certificate)
 
 
@@ -92,9 +107,54 @@ def unfit(*, by: str = "ci", subject: str | None = None, time: datetime = NOW) -
     return unfit_event(attempt(by=by, time=time), REASONS[:1], subject)
 
 
+def single_use(event: Event, token_id: str, authority: str = "github") -> Event:
+    """Give an event that tells of the use of a token that counts once."""
+    return replace(event, fields={**event.fields, "singleUse": {"authority": authority, "tokenId": token_id}})
+
+
+def requested(
+    request: str,
+    *,
+    by: str = "ci",
+    user: str = "jané",
+    groups: Sequence[str] = ("developers",),
+    profile: str = "developers",
+    time: datetime = NOW,
+) -> Event:
+    """Give the event of a request that waits for approval for an hour."""
+    about = {"request": request, "user": user, "groups": list(groups), "profile": profile}
+    return _event(EventKind.REQUESTED, by, time, {**about, "expires": rfc3339(time + timedelta(hours=1))})
+
+
+def approved(request: str, *, by: str = "boss", time: datetime = NOW) -> Event:
+    """Give the event of an approval."""
+    return _event(EventKind.APPROVED, by, time, {"request": request, "approver": f"token:{by}"})
+
+
+def denied(request: str, *, by: str = "boss", time: datetime = NOW) -> Event:
+    """Give the event of a denial."""
+    return _event(EventKind.DENIED, by, time, {"request": request, "approver": f"token:{by}"})
+
+
+def answered(request: str, serial: int, **about: Any) -> Event:
+    """Give the event of a certificate that was issued because the request for it was approved."""
+    event = issued(serial, **about)
+    return replace(event, fields={**event.fields, "request": request})
+
+
+def policy_changed(version: str, *, time: datetime = NOW) -> Event:
+    """Give the event of a new policy."""
+    return _event(EventKind.POLICY_CHANGED, "operator", time, {"version": version, "text": f"# {version}\n"})
+
+
 def certificate_der(event: Event) -> bytes:
     """Give the certificate that an event holds."""
     return base64.b64decode(event.fields["certificate"])
+
+
+def _event(kind: EventKind, by: str, time: datetime, fields: Mapping[str, Any]) -> Event:
+    head = {"kind": kind.value, "time": rfc3339(time), "requester": requester(by).identity}
+    return Event(kind=kind, time=time, fields=head | dict(fields))
 
 
 def _request(user: str, groups: tuple[str, ...]) -> SigningRequest:

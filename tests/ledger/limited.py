@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from kubemint.errors import LedgerUnavailable
-from kubemint.issuance import Ledger
-from ledger.adapters import SHORT_WAIT, open_ledger
+from ledger.adapters import SHORT_WAIT, Ledger, open_ledger
 from ledger.events import issued
 
 LIMIT_OCTETS = 4096  # a page: an entry takes several, in whichever file

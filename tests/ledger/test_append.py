@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
 
-from kubemint.audit import Entry, Event, EventKind
 from kubemint.ledger import tables
+from kubemint.record import Entry, Event, EventKind
 from ledger.adapters import Adapter, assert_sound, head_size, indexes, stored
 from ledger.events import issued, refused, unfit
 

@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from kubemint.audit import Entry
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
+from kubemint.record import Entry
 from ledger.adapters import BREAK, MEND, SHORT_WAIT, Adapter, assert_sound, indexes, stored
 from ledger.events import issued, refused
 
 WAITERS = 8
+INTRUDE = "CREATE TRIGGER intrude AFTER INSERT ON entries BEGIN UPDATE head SET size = size + 1; END"
 
 
 def test_a_failed_batch_is_told_to_all_who_wait(adapter: Adapter) -> None:
@@ -55,6 +56,7 @@ def test_a_reader_says_that_it_cannot_read(adapter: Adapter) -> None:
     reader = adapter.reader()
     adapter.open().append(issued(1, key="k"))
     adapter.execute("ALTER TABLE certificates RENAME TO away")
+    adapter.execute("ALTER TABLE idempotency_keys RENAME TO away_too")
     for find in (
         lambda: reader.find_by_key("token:ci", "k"),
         lambda: reader.find_by_serial("01"),
@@ -141,3 +143,26 @@ def test_a_failed_batch_gives_the_lock_back(adapter: Adapter) -> None:
         failing.append(issued(1))  # its serial number is on record
     assert other.append(issued(2)).entry.index == 1
     assert fault.value.code == "ledger-unavailable"
+
+
+def test_a_head_that_somebody_else_moved_stops_the_batch(adapter: Adapter) -> None:
+    """Where the head is not what it was when it was locked, nothing is written."""
+    ledger = adapter.open()
+    first = ledger.append(issued(1)).entry
+    adapter.execute(INTRUDE)
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable):
+            ledger.append(issued(2))
+    adapter.execute("DROP TRIGGER intrude")
+    assert_sound(adapter, [first])
+    assert ledger.append(issued(2)).entry.index == 1
+
+
+def test_a_ledger_without_a_head_writes_nothing(adapter: Adapter) -> None:
+    """Without its head, a ledger does not begin to count anew."""
+    ledger = adapter.open()
+    ledger.append(issued(1))
+    adapter.execute("DELETE FROM head")
+    with pytest.raises(LedgerUnavailable):
+        ledger.append(issued(2))
+    assert indexes(adapter) == [0]

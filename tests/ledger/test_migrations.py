@@ -4,18 +4,25 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
 from kubemint.errors import ConfigurationError, KubemintError, LedgerUnavailable
 from kubemint.ledger import sqlite, tables
+from kubemint.ledger.rows import query_rows
 from kubemint.ledger.schema import migrate
+from kubemint.record import EventKind
 from ledger.adapters import Adapter, SqliteAdapter, assert_sound, stored
-from ledger.events import issued
+from ledger.events import issued, requested
+
+COUNT = 5
 
 
 @pytest.fixture
@@ -59,6 +66,39 @@ def test_migrating_again_changes_nothing(adapter: Adapter, database: sqlite.Sqli
     migrate(database)
     assert [stored(adapter, table) for table in tables.metadata.sorted_tables] == before
     assert_sound(adapter, entries)
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """A ledger of revision 0001 keeps every row, gets the tables that it lacks, and goes on."""
+    file = tmp_path / "ledger.db"
+    sqlite.create_file(file)
+    _migrate_to("0001", file)
+    with closing(sqlite3.connect(file)) as connection:
+        for statement, values in _rows_of_the_first_version(COUNT):
+            connection.execute(statement, values)
+        connection.commit()
+        before = _dump(connection)
+    adapter = SqliteAdapter(file)
+    with closing(sqlite3.connect(file)) as connection:
+        after = _dump(connection)
+        keys = [(row[3], row[8], row[0]) for row in before["certificates"] if row[8] is not None]
+        assert sorted(after["idempotency_keys"]) == sorted(keys)
+        before["certificates"] = [row[:8] for row in before["certificates"]]
+        assert {name: rows for name, rows in after.items() if name in before} == before
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+    assert_sound(adapter)
+    ledger, reader = adapter.open(), adapter.reader()
+    assert [ledger.append(event).entry.index for event in (issued(COUNT + 1), requested("r1"))] == [
+        COUNT,
+        COUNT + 1,
+    ]
+    assert [entry.index for entry in reader.entries(EventKind)] == list(range(COUNT + 2))
+    found = reader.find_by_serial("01")
+    assert found is not None
+    assert found.fields == issued(1).fields
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    adapter.close()
 
 
 def test_a_ledger_of_a_newer_version_is_refused(adapter: Adapter, database: sqlite.SqliteFile) -> None:
@@ -109,7 +149,7 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path) -
     """What cannot be migrated to the end is not migrated at all."""
     file = tmp_path / "ledger.db"
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE refusals (mine TEXT)")  # the last table that the migration makes
+        connection.execute("CREATE TABLE policies (mine TEXT)")  # the last table that the migrations make
         connection.commit()
     database = sqlite.SqliteFile(file)
     with pytest.raises(LedgerUnavailable):
@@ -117,5 +157,40 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path) -
     database.engine.dispose()
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [
-            ("refusals",)
+            ("policies",)
         ]
+
+
+def _migrate_to(revision: str, file: Path) -> None:
+    """Make the tables as an earlier version left them."""
+    configuration = Config()
+    configuration.set_main_option("script_location", str(files("kubemint.ledger") / "migrations"))
+    database = sqlite.SqliteFile(file)
+    with database.engine.begin() as connection:
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, revision)
+    database.engine.dispose()
+
+
+def _rows_of_the_first_version(count: int) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """Give what the first version wrote for so many certificates."""
+    for index in range(count):
+        event = issued(index + 1, key=f"k{index}" if index % 2 else None)
+        leaf_hash = hashlib.sha256(b"\x00" + event.body).digest()
+        time = event.fields["time"]
+        yield "INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, time, "issued", event.body, leaf_hash)
+        (_, row), *_ = query_rows(index, event.kind, event.fields).rows
+        yield (
+            "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row.values(), event.fields.get("idempotencyKey")),
+        )
+        yield "INSERT INTO entry_groups VALUES ('developers', ?)", (index,)
+    yield "UPDATE head SET size = ?", (count,)
+
+
+def _dump(connection: sqlite3.Connection) -> dict[str, list[object]]:
+    """Give all rows of all tables but Alembic's."""
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {
+        name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names if name != "alembic_version"
+    }

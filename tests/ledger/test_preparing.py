@@ -8,10 +8,9 @@ from typing import TypeVar
 
 import pytest
 
-from kubemint.audit import Entry
 from kubemint.errors import LedgerUnavailable
-from kubemint.issuance import Ledger
-from ledger.adapters import BREAK, MEND, SHORT_WAIT, Adapter, assert_sound, indexes
+from kubemint.record import Entry
+from ledger.adapters import BREAK, MEND, SHORT_WAIT, Adapter, Ledger, assert_sound, indexes
 from ledger.events import issued
 
 THREADS = 16

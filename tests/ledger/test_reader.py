@@ -1,14 +1,15 @@
 """Finding entries: by what names a certificate, and page by page."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
 import pytest
 
-from kubemint.audit import Entry, Event, EventKind
 from kubemint.ledger.reader import Filter, LedgerReader, State
+from kubemint.record import Entry, Event, EventKind
 from ledger.adapters import Adapter
 from ledger.events import NOW, issued, refused, unfit
 
@@ -197,3 +198,20 @@ def _walk(reader: LedgerReader, wanted: Filter, limit: int) -> Iterator[Entry]:
         if page.next_before is None:
             return
         before = page.next_before
+
+
+def test_a_page_of_large_entries(adapter: Adapter) -> None:
+    """A page ends where it has grown too large, and the walk goes on behind it: nothing is left out."""
+    ledger, reader = adapter.open(), adapter.reader()
+    for serial in range(1, 8):
+        event = issued(serial)
+        ledger.append(replace(event, fields={**event.fields, "claims": {"large": "x" * 1024 * 1024}}))
+    seen: list[int] = []
+    before = None
+    for _ in range(7):
+        page = reader.page(Filter(), NOW, limit=500, before=before)
+        assert 1 <= len(page.entries) <= 4
+        seen += [entry.index for entry in page.entries]
+        if (before := page.next_before) is None:
+            break
+    assert seen == list(range(6, -1, -1))

@@ -4,16 +4,29 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import Table
 
-from kubemint.audit import EventKind
 from kubemint.ledger import tables
+from kubemint.ledger.batch import write_rows
+from kubemint.ledger.conditions import Pending
 from kubemint.ledger.rows import query_rows
+from kubemint.ledger.statements import Statements
+from kubemint.record import EventKind
 from kubemint.x509.certificate import credential_id
 from ledger.adapters import Adapter, stored
-from ledger.events import certificate_der, issued, refused, unfit
+from ledger.events import (
+    NOW,
+    answered,
+    approved,
+    certificate_der,
+    denied,
+    issued,
+    policy_changed,
+    refused,
+    requested,
+    single_use,
+    unfit,
+)
 
-QUERY_TABLES = (tables.certificates, tables.refusals, tables.entry_groups)
 EVENTS = (
     issued(1, groups=("developers", "team-a")),
     refused(groups=("system:masters",), asked_profile="admins"),
@@ -21,24 +34,54 @@ EVENTS = (
     unfit(subject="CN=eve"),
     unfit(),
     issued(256, by="cd", user="ü", groups=("ä",)),
+    policy_changed("v1"),
+    single_use(requested("r1", groups=("team-a", "team-b")), "t1"),
+    requested("r2"),
+    requested("r3", by="cd"),
+    approved("r1"),
+    approved("r2"),
+    approved("r1", by="chief"),
+    answered("r1", 3, groups=("team-a",)),
+    single_use(denied("r2"), "t2"),
+    approved("r2"),
+    single_use(refused(), "t1"),
+    single_use(issued(4), "t1", "corp"),
+    policy_changed("v2"),
 )
 
 
-@pytest.fixture
-def filled(adapter: Adapter) -> Adapter:
-    """Give a ledger that holds `EVENTS`."""
+@pytest.fixture(params=[1, 5, len(EVENTS)], ids="{} an append".format)
+def filled(adapter: Adapter, request: pytest.FixtureRequest) -> Adapter:
+    """Give a ledger that holds `EVENTS`, which came so many at a time."""
     ledger = adapter.open()
-    for event in EVENTS:
-        ledger.append(event)
+    for start in range(0, len(EVENTS), request.param):
+        ledger.append(*EVENTS[start : start + request.param])
     return adapter
 
 
-@pytest.mark.parametrize("table", QUERY_TABLES, ids=lambda table: table.name)
-def test_a_query_table_is_made_again_from_the_entries(filled: Adapter, table: Table) -> None:
-    """The rows that the bodies alone lead to are the rows that are stored."""
-    rows = [dict(row) for row in stored(filled, table)]
-    assert rows
-    assert sorted(rows, key=repr) == sorted(_rebuilt(filled)[table], key=repr)
+def test_the_query_tables_are_made_again_from_the_entries(filled: Adapter) -> None:
+    """The rows that the bodies alone lead to, entry after entry, are the rows that were there."""
+    before = _stored(filled)
+    assert all(before.values())
+    for table in reversed(tables.QUERY_TABLES):
+        filled.execute(f"DELETE FROM {table.name}")
+    assert not any(_stored(filled).values())
+    _rebuild(filled)
+    assert _stored(filled) == before
+
+
+def test_requests_stand_where_their_entries_left_them(filled: Adapter) -> None:
+    """The row of a request tells how many approved while it waited, and what ended it."""
+    rows = {row["id"]: row for row in stored(filled, tables.requests)}
+    found = {each: (row["state"], row["approvals"], row["outcome_index"]) for each, row in rows.items()}
+    assert found == {"r1": ("issued", 2, 13), "r2": ("denied", 1, 14), "r3": ("pending", 0, None)}
+    assert rows["r1"]["expires_at"] == int(NOW.timestamp()) + 3600
+
+
+def test_only_what_asks_for_groups_is_found_by_them(filled: Adapter) -> None:
+    """Certificates, refusals and requests have rows of their groups; an approval has none."""
+    kinds = {EVENTS[row["entry_index"]].kind for row in stored(filled, tables.entry_groups)}
+    assert kinds == {EventKind.ISSUED, EventKind.REFUSED, EventKind.REQUESTED}
 
 
 def test_every_entry_has_its_row_and_no_other(filled: Adapter) -> None:
@@ -56,10 +99,15 @@ def test_a_credential_id_is_that_of_the_recorded_certificate(filled: Adapter) ->
         assert credential_id(der) == "X509SHA256=" + row["credential_id"].hex()
 
 
-def _rebuilt(adapter: Adapter) -> dict[Table, list[dict[str, Any]]]:
-    rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in QUERY_TABLES}
-    for entry in stored(adapter, tables.entries):
-        found = query_rows(entry["index"], EventKind(entry["kind"]), json.loads(entry["body"]))
-        rows[found.table].append(found.row)
-        rows[tables.entry_groups].extend(found.groups)
-    return rows
+def _stored(adapter: Adapter) -> dict[str, list[dict[str, Any]]]:
+    return {table.name: [dict(row) for row in stored(adapter, table)] for table in tables.QUERY_TABLES}
+
+
+def _rebuild(adapter: Adapter) -> None:
+    database = adapter.database()
+    statements, entries = Statements(database.engine), stored(adapter, tables.entries)
+    with database.transaction() as cursor:
+        for entry in entries:
+            pending = Pending()
+            pending.add(query_rows(entry["index"], EventKind(entry["kind"]), json.loads(entry["body"])))
+            write_rows(pending, cursor, statements)

@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from kubemint.audit import Entry
 from kubemint.errors import LedgerUnavailable
-from kubemint.issuance import Ledger
 from kubemint.ledger import sqlite
+from kubemint.ledger.batch import Batch
 from kubemint.ledger.reader import Filter
-from ledger.adapters import READERS, SHORT_WAIT, SqliteAdapter, assert_sound, open_ledger
+from kubemint.ledger.statements import Statements
+from kubemint.record import Entry
+from ledger.adapters import READERS, SHORT_WAIT, Ledger, SqliteAdapter, assert_sound, open_ledger
 from ledger.events import NOW, issued
+from ledger.ways import unit
 
 DISK_OCTETS = 1024 * 1024
 FULL_SYNCHRONOUS = 2  # https://sqlite.org/pragma.html#pragma_synchronous
@@ -173,3 +175,25 @@ def test_a_new_connection_waits_for_a_lock_too(sqlite_adapter: SqliteAdapter) ->
             assert time.monotonic() - started < 10
         finally:
             release.join()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_appends_without_conditions_cost_no_question(sqlite_adapter: SqliteAdapter, count: int) -> None:
+    """A batch of plain appends is one statement for each table, and the head is read and moved once."""
+    database = sqlite.SqliteFile(sqlite_adapter.file)
+    statements: list[str] = []
+    with database.transaction() as cursor:
+        cursor.connection.set_trace_callback(statements.append)
+        batch = Batch(cursor, Statements(database.engine))
+        for serial in range(1, count + 1):
+            batch.take(unit(issued(serial)))
+        batch.write()
+        cursor.connection.set_trace_callback(None)
+    assert [" ".join(statement.split()[:3]) for statement in statements] == [
+        "SELECT head.size FROM",
+        "INSERT INTO entries",
+        "INSERT INTO certificates",
+        "INSERT INTO entry_groups",
+        "UPDATE head SET",
+    ]
+    database.engine.dispose()

@@ -23,6 +23,7 @@ profiles:
       - {certificate: corp, commonName: "j*", organization: engineering}
     users: ["*"]
     groups: [developers, "team-*", "system:monitoring"]
+    required: [staff]
     reserved: ["system:monitoring"]
     lifetime: {default: 1h, max: 8h}
     keys: [ed25519]

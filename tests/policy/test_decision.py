@@ -72,6 +72,7 @@ def test_a_grant_says_exactly_what_to_sign() -> None:
             not_before=START - timedelta(minutes=5),
             not_after=START + HOUR,
         ),
+        decided_at=NOW,
     )
 
 
@@ -112,13 +113,18 @@ def test_the_issuers_own_key_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["system:nodes", "system:x", "kubeadm:cluster-admins", "SYSTEM:nodes"])
 def test_a_reserved_name_is_refused_unless_it_is_listed(name: str) -> None:
-    """A pattern does not reach it; only its exact entry under `reserved` does, for users and groups alike."""
+    """A pattern does not reach it; its exact entry under `reserved` does, and for a user also one in `users`."""
     wide = profile(groups=patterns("*"))
     listed = profile(groups=patterns("*"), reserved=frozenset({name}))
+    of_a_user = profile(users=patterns(name), groups=patterns("*"), reserved=frozenset({name}))
     assert reasons(request(groups=(name,)), wide) == [("group-reserved", "profiles.developers.reserved")]
     assert reasons(request(user=name), wide) == [("user-reserved", "profiles.developers.reserved")]
     assert granted(request(groups=(name,)), listed).groups == (name,)
-    assert granted(request(user=name), listed).user == name
+    assert reasons(request(user=name), listed) == [("user-reserved", "profiles.developers.reserved")]
+    assert granted(request(user=name), of_a_user).user == name
+    assert ("group-reserved", "profiles.developers.reserved") in reasons(
+        request(user=name, groups=(name,)), of_a_user
+    )
 
 
 @pytest.mark.parametrize("near", ["system:node", "system:nodes2", "System:nodes", "kubeadm:nodes"])

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubemint.policy.claims import fill
 from kubemint.policy.decision import Granted, Refused, decide
 from kubemint.policy.explain import explain
 from kubemint.policy.rules import Policy, is_reserved
@@ -46,14 +47,41 @@ def test_a_grant_is_within_every_bound(
         return
     terms, start = decision.terms, now.replace(microsecond=0)
     (profile,) = [each for each in rules.profiles_for(requester) if each.name == decision.profile]
-    assert (terms.user, terms.groups, terms.spki_der) == (asked.user, asked.groups, asked.spki_der)
+    claims, added = (requester.renews.first if requester.renews else requester).claims, profile.required
+    assert (terms.user, terms.spki_der) == (asked.user, asked.spki_der)
+    assert terms.groups[: len(asked.groups)] == asked.groups
+    assert len(terms.groups) - len(asked.groups) <= sum(len(fill([each], claims).patterns) for each in added)
     assert terms.spki_der != issuer.spki_der
     assert asked.key_type in profile.keys & rules.limits.keys
     for name in (terms.user, *terms.groups):
-        assert name.casefold() != "system:masters"
+        assert name.strip().casefold() != "system:masters"
         assert not is_reserved(name) or name in profile.reserved
     assert issuer.not_before <= terms.not_before <= start < terms.not_after <= issuer.not_after
     assert terms.not_after - start <= min(profile.max_lifetime, rules.limits.max_lifetime)
+
+
+@FRIENDLY
+@given(**CASE)
+def test_a_renewal_never_leads_further(
+    asked: SigningRequest, requester: Requester, rules: Policy, now: datetime, issuer: IssuerLimits
+) -> None:
+    """Same user, same or fewer groups, the same profile, and an end that the first proof has set."""
+    decision = decide(asked, requester, rules, now, issuer)
+    renews = requester.renews
+    if isinstance(decision, Granted) and renews is not None:
+        (profile,) = [each for each in rules.profiles if each.name == renews.profile]
+        assert profile.renewal is not None
+        assert profile.is_for(renews.first)
+        assert (decision.profile, decision.terms.user) == (renews.profile, renews.user)
+        assert set(decision.terms.groups) <= set(renews.groups)
+        assert decision.terms.not_after <= renews.first_proven_at + profile.renewal
+
+
+@FRIENDLY
+@given(requester=strategies.requesters, rules=strategies.policies())
+def test_the_index_finds_what_asking_every_profile_would(requester: Requester, rules: Policy) -> None:
+    """Looking profiles up by who vouches and by claims leaves none out and lets none in."""
+    assert rules.profiles_for(requester) == tuple(each for each in rules.profiles if each.is_for(requester))
 
 
 @FRIENDLY
@@ -89,11 +117,28 @@ def test_a_policy_with_a_profile_less_grants_no_more(
     removed: str,
     named: str,
 ) -> None:
-    """To who names the profile, taking a profile out of the policy gives nothing that was refused before."""
+    """To who names the profile, taking a profile out of the policy gives nothing that was refused before.
+
+    Without a name it may: of two profiles that were both meant, and so neither, one is left. Every grant that
+    follows could be had before by naming that one, which the next test says.
+    """
     by_name = dataclasses.replace(asked, profile=named)
     left = tuple(profile for profile in rules.profiles if profile.name != removed)
     after = decide(by_name, requester, dataclasses.replace(rules, profiles=left), now, issuer)
     assert isinstance(after, Refused) or after == decide(by_name, requester, rules, now, issuer)
+
+
+@FRIENDLY
+@given(**CASE, removed=st.sampled_from(strategies.PROFILE_NAMES))
+def test_what_a_policy_with_a_profile_less_grants_could_be_had_before(
+    asked: SigningRequest, requester: Requester, rules: Policy, now: datetime, issuer: IssuerLimits, removed: str
+) -> None:
+    """Whether a profile is named or not, no certificate comes within reach by taking a profile away."""
+    left = tuple(profile for profile in rules.profiles if profile.name != removed)
+    after = decide(asked, requester, dataclasses.replace(rules, profiles=left), now, issuer)
+    if isinstance(after, Granted):
+        by_name = dataclasses.replace(asked, profile=after.profile)
+        assert after == decide(by_name, requester, rules, now, issuer)
 
 
 @FRIENDLY
@@ -135,7 +180,7 @@ def test_an_explanation_is_the_decision(
     explanation = explain(asked, requester, rules, now, issuer)
     decision = decide(asked, requester, rules, now, issuer)
     assert explanation.decision == decision
-    chosen = [trace for trace in explanation.profiles if trace.chosen]
+    chosen = [trace for trace in explanation.profiles if trace.profile == decision.profile]
     steps = [*explanation.hard_rules, *(step for trace in chosen for step in trace.steps)]
     failed = [reason for step in steps for reason in step.reasons]
     if isinstance(decision, Granted):

@@ -13,14 +13,15 @@ def explained(asked: SigningRequest, rules: Policy, requester: Requester = LAPTO
 
 
 def test_each_rule_of_a_profile_is_a_step() -> None:
-    """Users, each group, keys and lifetime are shown, also where they pass."""
+    """Users, groups, required groups, renewal, keys and lifetime are shown, also where they pass."""
     explanation = explained(request(groups=("developers", "team-a")), policy())
     assert isinstance(explanation.decision, Granted)
     (trace,) = explanation.profiles
     assert [step.rule for step in trace.steps] == [
         "profiles.developers.users",
         "profiles.developers.groups",
-        "profiles.developers.groups",
+        "profiles.developers.required",
+        "profiles.developers.renewal",
         "profiles.developers.keys",
         "profiles.developers.lifetime",
     ]
@@ -33,8 +34,9 @@ def test_the_step_that_failed_has_the_reason() -> None:
     (trace,) = explanation.profiles
     assert [[reason.code for reason in step.reasons] for step in trace.steps] == [
         [],
-        [],
         ["group-not-allowed"],
+        [],
+        [],
         [],
         [],
     ]
@@ -54,14 +56,6 @@ def test_every_profile_of_the_requester_is_traced() -> None:
     assert isinstance(explanation.decision, Refused)
     passed = {trace.profile: not any(step.reasons for step in trace.steps) for trace in explanation.profiles}
     assert passed == {"developers": False, "testers": True}
-    assert not any(trace.chosen for trace in explanation.profiles)
-
-
-def test_the_profile_that_judged_is_marked() -> None:
-    """Of several traces, one is the decision's."""
-    both = policy(profile(), profile("testers"))
-    explanation = explained(request(profile="testers"), both)
-    assert [trace.profile for trace in explanation.profiles if trace.chosen] == ["testers"]
 
 
 def test_a_stranger_sees_no_profile() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from csrs import KEY_TYPES
 from kubemint.documents import parse_yaml
 from kubemint.errors import ConfigurationError, InvalidDocument
-from kubemint.policy.loader import policy_warnings
-from kubemint.policy.rules import CertificateRule, Limits, Pattern, Policy, Profile, Roles, TokenRule
+from kubemint.policy.claims import Pattern
+from kubemint.policy.rules import CertificateRule, Limits, Policy, Profile, Roles, TokenRule
 from policy.files import FULL, MISSING, PROFILE, SMALL, changed, load, problems
 
 FRIENDLY = settings(max_examples=100, deadline=None, derandomize=True)
@@ -35,6 +35,7 @@ def test_a_full_file_becomes_a_policy() -> None:
                 ),
                 users=(Pattern("*"),),
                 groups=(Pattern("developers"), Pattern("team-*"), Pattern("system:monitoring")),
+                required=(Pattern("staff"),),
                 reserved=frozenset({"system:monitoring"}),
                 default_lifetime=timedelta(hours=1),
                 max_lifetime=timedelta(hours=8),
@@ -79,9 +80,9 @@ def test_an_empty_list_loads_and_allows_nothing(path: str, value: Any) -> None:
         "limits.extra",
         f"{PROFILE}.extra",
         f"{PROFILE}.lifetime.extra",
-        f"{PROFILE}.requesters.0.oidc",
-        f"{PROFILE}.requesters.1.claims",
-        f"{PROFILE}.renewal",
+        f"{PROFILE}.requesters.0.ldap",
+        f"{PROFILE}.requesters.1.claim",
+        f"{PROFILE}.renewals",
         f"{PROFILE}.user",
         "roles.admin",
         "roles.auditor.0.extra",
@@ -179,15 +180,32 @@ def test_another_document_is_refused(document: Any) -> None:
     "rule",
     [
         {"token": "laptop", "certificate": "corp"},
+        {"oidc": "github", "kubernetes": "prod"},
         {"commonName": "jane"},
-        {"token": "laptop", "commonName": "jane"},
-        {"token": "laptop", "organization": "engineering"},
+        {"claims": {"repository": "acme/shop"}},
     ],
 )
 @pytest.mark.parametrize("place", [f"{PROFILE}.requesters.0", "roles.auditor.0"])
-def test_a_requester_is_one_kind_of_proof(rule: dict[str, str], place: str) -> None:
-    """A rule names a token or a CA; a condition that would never be looked at is a mistake."""
+def test_a_requester_is_one_kind_of_proof(rule: dict[str, Any], place: str) -> None:
+    """A rule names a token, a CA, a token issuer or a cluster: one of them."""
     assert set(problems(changed(place, rule))) == {place}
+
+
+@pytest.mark.parametrize(
+    ("rule", "foreign"),
+    [
+        ({"token": "laptop", "commonName": "jane"}, "commonName"),
+        ({"token": "laptop", "claims": {"a": "b"}}, "claims"),
+        ({"certificate": "corp", "namespace": "ci"}, "namespace"),
+        ({"oidc": "github", "dnsName": "a.test"}, "dnsName"),
+        ({"kubernetes": "prod", "claims": {"a": "b"}}, "claims"),
+    ],
+)
+@pytest.mark.parametrize("place", [f"{PROFILE}.requesters.0", "roles.auditor.0"])
+def test_a_condition_of_another_kind_does_not_load(rule: dict[str, Any], foreign: str, place: str) -> None:
+    """A condition that would never be looked at is a mistake."""
+    kind = next(iter(rule))
+    assert problems(changed(place, rule)) == {f"{place}.{foreign}": f"Does not belong to {kind}."}
 
 
 @pytest.mark.parametrize("name", ["Developers", "-a", "a-", "a.b", "a b", "", "a" * 64, "a\n", "ä", 5])
@@ -259,25 +277,6 @@ def test_the_version_is_the_digest_of_the_file() -> None:
     """Another octet is another version, even where it changes no rule."""
     versions = {load(parse_yaml(text), text).version for text in (SMALL, SMALL + b"\n", SMALL)}
     assert versions == {"sha256:" + hashlib.sha256(text).hexdigest() for text in (SMALL, SMALL + b"\n")}
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "warning"),
-    [
-        (f"{PROFILE}.users", ["jane", "j*"], f"{PROFILE}.users"),
-        (f"{PROFILE}.lifetime.max", "48h", f"{PROFILE}.lifetime.max"),
-        (f"{PROFILE}.requesters", [], f"{PROFILE}.requesters"),
-    ],
-)
-def test_what_a_reviewer_should_know_is_warned_about(path: str, value: Any, warning: str) -> None:
-    """A user name that is chosen, a maximum that does not count, a profile for nobody: each has its word."""
-    (line,) = policy_warnings(load(changed(path, value, SMALL)))
-    assert line.startswith(f"{warning}: ")
-
-
-def test_a_narrow_policy_has_no_warning() -> None:
-    """Where the names are bound and the bounds are in order there is nothing to say."""
-    assert not list(policy_warnings(load(parse_yaml(SMALL))))
 
 
 ANYTHING = st.recursive(

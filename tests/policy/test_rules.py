@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kubemint.policy.rules import Pattern, Roles, TokenRule, is_reserved
+from kubemint.policy.claims import Pattern
+from kubemint.policy.rules import Roles, TokenRule, is_reserved
 from kubemint.requester import Method, Requester
-from policy.rulebook import LAPTOP, STRANGER, WORKSTATION, certificate_rule, policy, profile
+from policy.rulebook import LAPTOP, STRANGER, WORKSTATION, certificate_rule, oidc_rule, pipeline, policy, profile
 
 FRIENDLY = settings(max_examples=300, deadline=None, derandomize=True)
 FEW_LETTERS = st.text("ab:*", max_size=12)
@@ -137,6 +138,22 @@ def test_a_certificate_rule_means_nobody_else(common_name: str | None, organizat
     assert not certificate_rule(common_name, organization).matches(WORKSTATION)
 
 
+@pytest.mark.parametrize(
+    ("names", "fits"),
+    [
+        ({"uri": "spiffe://acme/jane"}, True),
+        ({"uri": "spiffe://acme/*", "dns_name": "*.acme.test"}, True),
+        ({"uri": "spiffe://acme/eve"}, False),
+        ({"uri": "spiffe://acme/*", "dns_name": "acme.test"}, False),
+        ({"dns_name": "jane.acme.tes"}, False),
+    ],
+)
+def test_a_certificate_rule_may_name_an_alternative_name(names: dict[str, str], fits: bool) -> None:
+    """SPIFFE IDs and host names are matched as a whole, and all that is named must fit."""
+    assert certificate_rule(**names).matches(WORKSTATION) is fits
+    assert not certificate_rule(**names).matches(dataclasses.replace(WORKSTATION, claims={}))
+
+
 def test_a_certificate_of_another_ca_is_somebody_else() -> None:
     """The same names under another authority prove nothing."""
     assert not certificate_rule().matches(dataclasses.replace(WORKSTATION, authority="guests"))
@@ -145,7 +162,9 @@ def test_a_certificate_of_another_ca_is_somebody_else() -> None:
 @pytest.mark.parametrize("method", Method)
 def test_a_token_is_no_certificate_and_the_other_way_round(method: Method) -> None:
     """A token that has the name of a CA, and a CA that has the name of a token, open nothing."""
-    requester = Requester(method=method, authority="shared", identity="x", evidence="x", common_name="jane")
+    requester = Requester(
+        method=method, authority="shared", identity="x", evidence="x", claims={"commonName": "jane"}
+    )
     by_token = TokenRule(token="shared").matches(requester)
     by_certificate = dataclasses.replace(certificate_rule(), certificate="shared").matches(requester)
     assert (by_token, by_certificate) == (method is Method.TOKEN, method is Method.CERTIFICATE)
@@ -153,7 +172,7 @@ def test_a_token_is_no_certificate_and_the_other_way_round(method: Method) -> No
 
 def test_a_certificate_without_a_name_matches_only_what_asks_for_none() -> None:
     """No common name is not a name: a pattern for one letter or more does not fit it."""
-    nameless = dataclasses.replace(WORKSTATION, common_name=None, organizations=())
+    nameless = dataclasses.replace(WORKSTATION, claims={"organizations": []})
     assert certificate_rule().matches(nameless)
     assert not certificate_rule(common_name="jane").matches(nameless)
     assert not certificate_rule(organization="*").matches(nameless)
@@ -176,3 +195,15 @@ def test_roles_are_held_by_whom_their_rules_name() -> None:
     assert roles.held_by(STRANGER) == ()
     assert [roles.may_read_the_log(each) for each in (LAPTOP, WORKSTATION, STRANGER)] == [True, True, False]
     assert not Roles().may_read_the_log(LAPTOP)
+
+
+def test_a_profile_is_found_among_hundreds_without_asking_each() -> None:
+    """It does not matter which claim a rule names first: the one that tells most is looked up."""
+    rules = [oidc_rule(ref="refs/heads/main", repository=f"acme/{number}") for number in range(1000)]
+    many = policy(*(profile(f"p{number}", requesters=(rule,)) for number, rule in enumerate(rules)))
+    asking = pipeline(repository="acme/999", ref="refs/heads/main")
+    assert [found.name for found in many.profiles_for(asking)] == ["p999"]
+    begin = time.perf_counter()
+    for _ in range(1000):
+        many.profiles_for(asking)
+    assert time.perf_counter() - begin < 1

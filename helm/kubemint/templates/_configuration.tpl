@@ -29,6 +29,32 @@ authentication:
       caFile: /run/kubemint/requesters/{{ .name }}.crt
     {{- end }}
   {{- end }}
+  {{- with .Values.authentication.oidc }}
+  oidc:
+    {{- range . }}
+    {{- $issuer := omit . "certificateAuthority" "keys" }}
+    {{- if .certificateAuthority }}
+    {{- $_ := set $issuer "caFile" (printf "/run/kubemint/identities/oidc-%s.crt" .name) }}
+    {{- end }}
+    {{- if .keys }}
+    {{- $_ := set $issuer "keysFile" (printf "/run/kubemint/identities/oidc-%s.jwks" .name) }}
+    {{- end }}
+    {{- list $issuer | toYaml | nindent 4 }}
+    {{- end }}
+  {{- end }}
+  {{- with .Values.authentication.kubernetes }}
+  kubernetes:
+    {{- range . }}
+    {{- $cluster := omit . "kubeconfig" "keys" }}
+    {{- if .kubeconfig }}
+    {{- $_ := set $cluster "kubeconfig" (printf "/run/kubemint/kubeconfigs/%s.yaml" .name) }}
+    {{- end }}
+    {{- if .keys }}
+    {{- $_ := set $cluster "keysFile" (printf "/run/kubemint/identities/kubernetes-%s.keys" .name) }}
+    {{- end }}
+    {{- list $cluster | toYaml | nindent 4 }}
+    {{- end }}
+  {{- end }}
 ledger:
   url: sqlite:////var/lib/kubemint/ledger.db
 {{- with .Values.cluster }}

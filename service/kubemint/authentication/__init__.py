@@ -29,6 +29,7 @@ class Authenticator(Protocol):
 
         Raises:
             NotAuthenticated: there is, and it does not hold.
+            IdentityUnavailable: whether it holds cannot be found out now.
         """
 
 

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kubemint.authentication import Evidence
@@ -36,10 +38,12 @@ class CertificateAuthenticator:
 
     def authenticate(self, evidence: Evidence, now: datetime) -> Requester | None:
         """Keep `Authenticator.authenticate`."""
-        if evidence.client_certificate_der is None:
-            return None
+        if evidence.client_certificate_der is None or evidence.authorization is not None:
+            return None  # a token that does not hold must not fall back to the connection's certificate
         found = self._known(evidence.client_certificate_der)
-        if found is None or not found.not_before <= now <= found.not_after:
+        if found is None:
+            return None
+        if not found.not_before <= now <= found.not_after:
             raise NotAuthenticated("The client certificate is not valid here.")
         return found.requester
 
@@ -69,21 +73,47 @@ def _is_issued_by(certificate: x509.Certificate, parent: x509.Certificate) -> bo
     try:
         certificate.verify_directly_issued_by(parent)
         purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (
+        ValueError,
+        TypeError,
+        InvalidSignature,
+        UnsupportedAlgorithm,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ):
         return False
     return ExtendedKeyUsageOID.CLIENT_AUTH in purposes
 
 
 def _requester(certificate: x509.Certificate, certificate_der: bytes, authority: str) -> Requester:
-    common_names = [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    subject = certificate.subject.rfc4514_string()
+    claims = _claims(certificate)
+    # Workloads of one SPIFFE trust domain share a subject, or have none; their id tells them apart.
+    uris = [uri for uri in claims.get("uris", ()) if "://" in uri]  # no subject looks like one with a scheme
+    name = uris[0] if len(uris) == 1 else certificate.subject.rfc4514_string()
     return Requester(
         method=Method.CERTIFICATE,
         authority=authority,
-        identity=f"certificate:{authority}:{subject}",
+        identity=f"certificate:{authority}:{name}",
         evidence=f"certificate sha256:{hashlib.sha256(certificate_der).hexdigest()}",
-        common_name=common_names[0] if len(common_names) == 1 else None,
-        organizations=tuple(
-            str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-        ),
+        claims=MappingProxyType(claims),
     )
+
+
+def _claims(certificate: x509.Certificate) -> dict[str, Any]:
+    """Give what rules match on; a claim that a certificate does not have, or has twice, is left out."""
+    common_names = _values(certificate, NameOID.COMMON_NAME)
+    claims: dict[str, Any] = {"organizations": _values(certificate, NameOID.ORGANIZATION_NAME)}
+    if len(common_names) == 1:
+        claims["commonName"] = common_names[0]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return claims
+    claims["uris"] = list(names.get_values_for_type(x509.UniformResourceIdentifier))
+    claims["dnsNames"] = list(names.get_values_for_type(x509.DNSName))
+    return claims
+
+
+def _values(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> list[str]:
+    return [str(name.value) for name in certificate.subject.get_attributes_for_oid(oid)]

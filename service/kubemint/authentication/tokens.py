@@ -24,8 +24,9 @@ from typing import Any, Final
 from marshmallow import ValidationError, fields, post_load, validate
 
 from kubemint.authentication import Evidence
-from kubemint.documents import parse_yaml
-from kubemint.errors import ConfigurationError, InvalidDocument, NotAuthenticated
+from kubemint.authentication.unverified import bearer_token
+from kubemint.documents import load_yaml_file
+from kubemint.errors import ConfigurationError, NotAuthenticated
 from kubemint.fields import StrictSchema, Text, problem_lines
 from kubemint.policy.loader import API_VERSION
 from kubemint.requester import Method, Requester
@@ -60,11 +61,7 @@ def load_tokens(file: Path) -> tuple[TokenRecord, ...]:
         ConfigurationError: with every mistake in it.
     """
     try:
-        return tuple(_TokensSchema().load(parse_yaml(file.read_bytes()))["tokens"])
-    except OSError as fault:
-        raise ConfigurationError(str(file), [f"cannot be read: {fault.strerror}"]) from None
-    except InvalidDocument as fault:
-        raise ConfigurationError(str(file), [fault.message]) from None
+        return tuple(_TokensSchema().load(load_yaml_file(file))["tokens"])
     except ValidationError as fault:
         lines = [f"{path}: {message}" for path, message in problem_lines(fault.messages)]
         raise ConfigurationError(str(file), lines) from None
@@ -122,15 +119,17 @@ class TokenAuthenticator:
         """Keep `Authenticator.authenticate`: any Authorization header is ours to judge."""
         if evidence.authorization is None:
             return None
-        scheme, _, unverified_token = evidence.authorization.partition(" ")
-        digest = _digest(unverified_token.strip())
+        unverified_token = bearer_token(evidence.authorization)
+        if unverified_token is None:
+            raise _refused()
+        digest = _digest(unverified_token)
         if self._monotonic() >= self._next_check:
             self._reload_if_changed()
         # The look-up is by the hash of what was sent, so its timing tells nothing about the tokens kept.
         record = self._by_digest.get(digest)
         known = record is not None and hmac.compare_digest(bytes.fromhex(record.sha256), digest)
-        if record is None or not known or scheme.lower() != "bearer" or record.expires <= now:
-            raise NotAuthenticated("The bearer token is not valid.")
+        if record is None or not known or record.expires <= now:
+            raise _refused()
         return Requester(
             method=Method.TOKEN,
             authority=record.name,
@@ -171,6 +170,10 @@ class _TokensSchema(StrictSchema):
     api_version = Text(data_key="apiVersion", required=True, validate=validate.Equal(API_VERSION))
     kind = Text(required=True, validate=validate.Equal("Tokens"))
     tokens = fields.List(fields.Nested(_TokenSchema), required=True)
+
+
+def _refused() -> NotAuthenticated:
+    return NotAuthenticated("The bearer token is not valid.")
 
 
 def _digest(token: str) -> bytes:

@@ -52,8 +52,9 @@ def find_service(
     Raises:
         ConfigurationError: nothing names a service, or its address would send the token in clear.
     """
-    given = (url, ca_file, token_file, *map(environment.get, (URL_VARIABLE, CA_VARIABLE, TOKEN_FILE_VARIABLE)))
-    # The file counts whole or not at all: a token must not go to an address that came with some other folder.
+    given = (url, ca_file, *map(environment.get, (URL_VARIABLE, CA_VARIABLE, TOKEN_FILE_VARIABLE)))
+    # A token from the environment must not go to an address that came with some folder: where anything else is
+    # given, the file does not count. Another token for the service of this folder may be named on the spot.
     local = {} if any(given) else _local_settings()
     address = url or environment.get(URL_VARIABLE) or local.get("url")
     if address is None:
@@ -148,7 +149,7 @@ def _document(status: int, answer: bytes) -> dict[str, Any]:
         raise ServiceUnavailable(f"the service answered {status} without JSON; is it kubemint?") from None
     if not isinstance(document, dict):
         raise ServiceUnavailable(f"the service answered {status} with JSON of another shape; is it kubemint?")
-    if status in {http.HTTPStatus.OK, http.HTTPStatus.CREATED}:
+    if status in {http.HTTPStatus.OK, http.HTTPStatus.CREATED, http.HTTPStatus.ACCEPTED}:
         return document
     if not http.HTTPStatus.BAD_REQUEST <= status < http.HTTPStatus.INTERNAL_SERVER_ERROR:
         raise ServiceUnavailable(f"the service answered {status}: {_problem_text(document)}")

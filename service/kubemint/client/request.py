@@ -2,10 +2,11 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from cryptography import x509
@@ -17,8 +18,11 @@ from cryptography.x509.oid import NameOID
 from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.files import KubeconfigCluster, check_writable, kubeconfig, read_text, write_file
 from kubemint.client.options import DurationType, service_options
+from kubemint.client.waiting import pending_request, wait_for_certificate
 from kubemint.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
 from kubemint.x509.generate import GENERATED_KEY_TYPES, GeneratedKey, generate_key
+
+WAITING: Final = 3  # exit code: asked for, and not there yet
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -35,6 +39,18 @@ class Outputs:
     def files(self) -> tuple[Path, ...]:
         """Those that will be written."""
         return (self.kubeconfig_file,) if self.kubeconfig_file else (self.key_file, self.certificate_file)
+
+    def kept_key_file(self, request: str) -> Path:
+        """Say where the key waits for its certificate; it replaces nothing, not even where that is allowed."""
+        if self.kubeconfig_file is None and not self.key_file.exists():
+            return self.key_file
+        beside = self.kubeconfig_file or self.key_file
+        return beside.with_name(f"{beside.name}.{request}.key")
+
+    def forget(self, kept: Path) -> None:
+        """Remove the key that waited, where it has been written to its place."""
+        if kept not in self.files:
+            kept.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +82,7 @@ class ClusterOptions:
 @click.option("--cluster-name", help="Cluster's name in the kubeconfig  [default: the service's].")
 @click.option("--cluster-server", help="API server's address in the kubeconfig  [default: the service's].")
 @click.option("--cluster-ca", type=_file, help="API server's CA in the kubeconfig  [default: the service's].")
+@click.option("--wait", type=DurationType(), help="Wait so long for operators, where they must approve: 10m.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @service_options
@@ -75,6 +92,9 @@ def request(**options: Any) -> None:
     The key is made on this machine and never leaves it; its file gets mode 0600. Without --kubeconfig,
     the key and the certificate (with the CAs between it and the root, if there are any) are written
     to two files.
+
+    Where operators must approve, the key is kept in its file, the request's id is printed and the exit
+    code is 3: there is no certificate yet. With --wait the command goes on when they have approved.
     """
     outputs = _outputs(options)
     check_writable(outputs.files, overwrite=options["overwrite"])
@@ -88,8 +108,19 @@ def request(**options: Any) -> None:
             ),
         )
     key = generate_key(options["key_type"])
-    answer = _checked(connection.post("/v1/certificates", _body(key, options)))
-    _write(outputs, cluster, key, answer)
+    answer = connection.post("/v1/certificates", _body(key, options))
+    pending = pending_request(answer)
+    if pending is not None:
+        kept = outputs.kept_key_file(pending)
+        write_file(kept, _pem(key), 0o600)  # before anything else can fail: no key, no use for the approval
+        if options["wait"] is None:
+            click.echo(_pending_report(answer, kept, options["output"]))
+            sys.exit(WAITING)
+        click.echo(_pending_report(answer, kept, "human"), err=True)
+        answer = wait_for_certificate(connection, pending, options["wait"])
+    _write(outputs, cluster, key, _checked(answer))
+    if pending is not None:
+        outputs.forget(kept)
     click.echo(_report(answer, outputs, options["output"]))
 
 
@@ -168,7 +199,7 @@ def _csr(key: GeneratedKey, user: str, groups: tuple[str, ...]) -> str:
 
 
 def _write(outputs: Outputs, cluster: KubeconfigCluster | None, key: GeneratedKey, answer: dict[str, Any]) -> None:
-    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+    key_pem = _pem(key)
     certificate_pem = answer["certificate"] + "".join(answer["chain"])
     if outputs.kubeconfig_file is not None and cluster is not None:
         text = kubeconfig(cluster, answer["user"], certificate_pem, key_pem)
@@ -176,6 +207,22 @@ def _write(outputs: Outputs, cluster: KubeconfigCluster | None, key: GeneratedKe
         return
     write_file(outputs.key_file, key_pem, 0o600)
     write_file(outputs.certificate_file, certificate_pem, 0o644)
+
+
+def _pem(key: GeneratedKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+
+
+def _pending_report(answer: dict[str, Any], kept: Path, form: str) -> str:
+    if form == "json":
+        return json.dumps({**answer, "files": [str(kept)]}, indent=2)
+    lines = [
+        f"Request {answer['request']} waits for approval (needed: {answer['approvalsNeeded']}) "
+        f"until {answer['expires']}.",
+        f"The key is in {kept}.",
+        f"Once it is approved: kubemint requests show {answer['request']} --output pem",
+    ]
+    return "\n".join(lines)
 
 
 def _report(answer: dict[str, Any], outputs: Outputs, form: str) -> str:

@@ -10,7 +10,7 @@ import click
 
 from kubemint import config
 from kubemint.commands.serve import run
-from kubemint.commands.workspace import CONFIG_NAME, CaSource, client_settings, create_workspace
+from kubemint.commands.workspace import CONFIG_NAME, CaSource, Listen, client_settings, create_workspace
 
 
 @click.command()
@@ -29,7 +29,7 @@ def dev(directory: Path, port: int | None) -> None:
     is created once, and the CA, the tokens and the ledger in it stay for the next time.
     """
     if not (directory / CONFIG_NAME).exists():
-        create_workspace(directory, CaSource(), port or 8443, None, datetime.now(UTC))
+        create_workspace(directory, CaSource(), Listen(port=port or 8443), None, datetime.now(UTC))
     settings = config.load(directory / CONFIG_NAME)
     settings = replace(
         settings, server=replace(settings.server, host="127.0.0.1", port=port or settings.server.port)

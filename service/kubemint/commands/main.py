@@ -1,11 +1,11 @@
 """`kubemint`, and `kubectl mint`: one command line, whose parts are loaded when they are called."""
 
-import importlib
 import sys
 from typing import Any, Final
 
 import click
 
+from kubemint.commands.lazy_group import LazyGroup
 from kubemint.errors import KubemintError
 
 _COMMANDS: Final = {
@@ -13,34 +13,20 @@ _COMMANDS: Final = {
     "init": "kubemint.commands.init:init",
     "serve": "kubemint.commands.serve:serve",
     "token": "kubemint.commands.token:token",
+    "policy": "kubemint.commands.policy:policy",
     "request": "kubemint.client.request:request",
+    "requests": "kubemint.client.requests:requests",
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command only when it is asked for: `request` needs no database."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order in which people meet them."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, places=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kubemint")
 def kubemint() -> None:
     """Short-lived Kubernetes client certificates, by a policy that people can read, on the record."""
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong use."""
+    """Run the command line. Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 waits for approval."""
     try:
         kubemint.main(args=arguments, prog_name="kubemint")
     except KubemintError as fault:

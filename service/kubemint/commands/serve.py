@@ -2,14 +2,15 @@
 
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
 import click
 
 from kubemint import config
-from kubemint.errors import KubemintError
-from kubemint.policy.loader import policy_warnings
+from kubemint.errors import ConfigurationError, KubemintError
+from kubemint.policy.warnings import policy_warnings
 
 
 @click.command()
@@ -26,8 +27,6 @@ def serve(file: Path | None) -> None:
 
 def run(settings: config.Config) -> None:
     """Serve with these settings; returns when the service has stopped."""
-    for warning in policy_warnings(settings.policy):
-        click.echo(f"kubemint: warning: {warning}", err=True)
     _check_in_a_child(settings)
     from kubemint.web.metrics_directory import share_metrics  # noqa: PLC0415 - before prometheus_client is imported
 
@@ -53,14 +52,27 @@ def _check_in_a_child(settings: config.Config) -> None:
         sys.exit(1)
 
 
+def _check_address(server: config.Server) -> None:
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    try:
+        socket.create_server((server.host, server.port), family=family).close()
+    except OSError as fault:
+        cause = str(fault.strerror).partition(" (")[0]  # Python adds the address, in its own notation
+        problem = f"{server.host}:{server.port} cannot be listened on: {cause}"
+        raise ConfigurationError("server.listen", [problem]) from None
+
+
 def _check(settings: config.Config) -> int:
     from kubemint.web.gunicorn import tls_context  # noqa: PLC0415 - in the child alone
-    from kubemint.wiring import prepare  # noqa: PLC0415 - in the child alone
+    from kubemint.wiring import load_policy_of, prepare  # noqa: PLC0415 - in the child alone
 
     try:
+        for path, warning in policy_warnings(load_policy_of(settings)):
+            click.echo(f"kubemint: warning: {path}: {warning}", err=True)
         prepare(settings)
         if settings.server.tls is not None:
             tls_context(settings.server.tls, settings)
+        _check_address(settings.server)
     except KubemintError as fault:
         click.echo(f"kubemint: {fault.message}", err=True)
         return 1

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from kubemint.authentication.tokens import new_token, save_tokens
+from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError
 from kubemint.ledger import sqlite
-from kubemint.signing.pem import load_certificates, load_key, read_file, read_passphrase
+from kubemint.signing.pem import load_certificates, load_key, read_passphrase
 from kubemint.x509.generate import GeneratedKey, generate_key, self_signed_ca, self_signed_server
 from kubemint.x509.issuer import issuer_from, issuer_problems
 
@@ -48,7 +49,7 @@ profiles:
     lifetime: {default: 1h, max: 24h}
 roles:
   auditor: [{token: operator}]     # may read the log
-  operator: [{token: operator}]    # may revoke and approve
+  operator: [{token: operator}]    # approves, and reads the log
 """
 
 
@@ -58,6 +59,15 @@ class ClusterAddress:
 
     name: str
     server: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where the service listens, and the names beyond this machine's own that its certificate is for."""
+
+    port: int
+    host: str = "127.0.0.1"
+    tls_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +81,7 @@ class CaSource:
 
 
 def create_workspace(
-    directory: Path, ca: CaSource, port: int, cluster: ClusterAddress | None, now: datetime
+    directory: Path, ca: CaSource, listen: Listen, cluster: ClusterAddress | None, now: datetime
 ) -> None:
     """Make the folder.
 
@@ -80,12 +90,12 @@ def create_workspace(
     """
     directory = directory.absolute()
     try:
-        _create(directory, ca, port, cluster, now)
+        _create(directory, ca, listen, cluster, now)
     except OSError as fault:
         raise ConfigurationError(str(directory), [f"cannot be made: {fault.strerror}"]) from None
 
 
-def _create(directory: Path, ca: CaSource, port: int, cluster: ClusterAddress | None, now: datetime) -> None:
+def _create(directory: Path, ca: CaSource, listen: Listen, cluster: ClusterAddress | None, now: datetime) -> None:
     if directory.is_symlink() or (directory.exists() and (not directory.is_dir() or any(directory.iterdir()))):
         raise ConfigurationError(str(directory), ["is there already, and no empty folder; nothing was changed"])
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -93,11 +103,11 @@ def _create(directory: Path, ca: CaSource, port: int, cluster: ClusterAddress | 
     draft.mkdir(mode=0o700)
     try:
         _write_ca(draft, ca, now)
-        _write_tls(draft, now)
+        _write_tls(draft, listen.tls_names, now)
         _write_tokens(draft, now)
         _write(draft / "policy.yaml", _POLICY.encode(), 0o644)
-        _write(draft / "client.yaml", client_settings(port).encode(), 0o644)
-        _write(draft / CONFIG_NAME, _configuration(ca, port, cluster).encode(), 0o644)
+        _write(draft / "client.yaml", client_settings(listen.port).encode(), 0o644)
+        _write(draft / CONFIG_NAME, _configuration(ca, listen, cluster).encode(), 0o644)
         sqlite.create_file(draft / "ledger.db")
         draft.rename(directory)
     except BaseException:
@@ -130,9 +140,9 @@ def _write_ca(directory: Path, ca: CaSource, now: datetime) -> None:
     _write_key(directory / "ca.key", new_key, ca.passphrase_file)
 
 
-def _write_tls(directory: Path, now: datetime) -> None:
+def _write_tls(directory: Path, names: tuple[str, ...], now: datetime) -> None:
     key = generate_key("ecdsa-p256")
-    certificate = self_signed_server(key, TLS_HOSTS, now, TLS_LIFETIME)
+    certificate = self_signed_server(key, (*TLS_HOSTS, *names), now, TLS_LIFETIME)
     _write(directory / "tls.crt", certificate.public_bytes(Encoding.PEM), 0o644)
     _write_key(directory / "tls.key", key, None)
 
@@ -159,13 +169,14 @@ def _write(file: Path, content: bytes, mode: int) -> None:
         stream.write(content)
 
 
-def _configuration(ca: CaSource, port: int, cluster: ClusterAddress | None) -> str:
+def _configuration(ca: CaSource, listen: Listen, cluster: ClusterAddress | None) -> str:
+    host = f"[{listen.host}]" if ":" in listen.host else listen.host
     lines = [
         "# The service's settings; relative paths are taken from this folder. README.md explains each.",
         "apiVersion: kubemint/v1",
         "kind: Configuration",
         "server:",
-        f"  listen: 127.0.0.1:{port}",
+        f'  listen: "{host}:{listen.port}"',
         "  tls: {certificateFile: tls.crt, keyFile: tls.key}",
         "issuer:",
         "  certificateFile: ca.crt",

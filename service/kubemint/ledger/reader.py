@@ -1,19 +1,24 @@
-"""Finding entries: by what names a certificate, by who asked for what, newest first."""
+"""Finding entries: by what names a certificate, by who asked for what, newest first; or all, oldest first."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, RowMapping, Select, select
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from kubemint.audit import Entry, EventKind
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
-from kubemint.ledger.rows import octets_of_credential_id, octets_of_serial
+from kubemint.ledger.entries import ENTRY_COLUMNS, count_entries, entry_of, stream_entries
+from kubemint.ledger.requests import RequestPage, RequestRecord, is_in, read_requests, request_rows
+from kubemint.ledger.rows import RequestState, octets_of_credential_id, octets_of_serial
+from kubemint.record import Entry, EventKind
+from kubemint.register import CurrentState
+
+PAGE_MAX_OCTETS: Final = 4 * 1024 * 1024  # of entries; the first of a page is given whatever its size
 
 
 class State(StrEnum):
@@ -61,11 +66,17 @@ class LedgerReader:
 
     def find_by_key(self, requester: str, idempotency_key: str) -> Entry | None:
         """Keep `kubemint.issuance.Ledger.find_by_key`."""
-        columns = tables.certificates.c
-        return self._find((columns.requester == requester) & (columns.idempotency_key == idempotency_key))
+        columns = tables.idempotency_keys.c
+        is_key = (columns.requester == requester) & (columns.idempotency_key == idempotency_key)
+        entry = self._last(tables.idempotency_keys, is_key)
+        if entry is None or entry.kind is not EventKind.REQUESTED:
+            return entry
+        record = self.find_request(entry.fields["request"])
+        outcome = None if record is None else record.outcome
+        return outcome if outcome is not None and outcome.kind is EventKind.ISSUED else entry
 
     def page(self, wanted: Filter, now: datetime, *, limit: int, before: int | None = None) -> Page:
-        """List entries that fit, those with an index below `before`, at most `limit`."""
+        """List entries that fit, those with an index below `before`: at most `limit`, and few megabytes."""
         table = tables.refusals if wanted.state is State.REFUSED else tables.certificates
         query = (
             _entries_of(table)
@@ -75,30 +86,110 @@ class LedgerReader:
         )
         if before is not None:
             query = query.where(table.c.entry_index < before)
-        entries = [_entry(row) for row in self._rows(query)]
-        more = len(entries) > limit
-        return Page(entries=tuple(entries[:limit]), next_before=entries[limit - 1].index if more else None)
+        rows = self._rows(query)
+        entries: list[Entry] = []
+        octets = 0
+        for row in rows[:limit]:
+            octets += len(row["body"])
+            if entries and octets > PAGE_MAX_OCTETS:
+                break
+            entries.append(entry_of(row))
+        more = len(entries) < len(rows)
+        return Page(entries=tuple(entries), next_before=entries[-1].index if more else None)
 
     def size(self) -> int:
         """Count the entries."""
         (row,) = self._rows(select(tables.head.c.size))
         return int(row["size"])
 
+    def latest_certificate_of(self, user: str) -> Entry | None:
+        """Give the newest certificate with this user name, or None."""
+        return self._last(tables.certificates, tables.certificates.c.user_name == user)
+
+    def last_policy(self) -> Entry | None:
+        """Give the newest `policy-changed` entry, or None."""
+        return self._last(tables.policies)
+
+    def find_request(self, request: str) -> RequestRecord | None:
+        """Give the request with this id, or None."""
+        with self._reading() as connection:
+            found = read_requests(connection, request_rows().where(tables.requests.c.id == request))
+        return found[0] if found else None
+
+    def requests(
+        self,
+        state: RequestState | CurrentState | None = None,
+        requester: str | None = None,
+        *,
+        now: datetime | None = None,
+        limit: int,
+        before: int | None = None,
+    ) -> RequestPage:
+        """List requests that fit, those with an index below `before`, at most `limit`.
+
+        With `now`, those that ran out of time are expired; without it, the state is the one on record.
+        """
+        columns = tables.requests.c
+        query = request_rows().order_by(columns.entry_index.desc()).limit(limit + 1)
+        if state is not None:
+            query = query.where(*is_in(state, now))
+        if requester is not None:
+            query = query.where(columns.requester == requester)
+        if before is not None:
+            query = query.where(columns.entry_index < before)
+        with self._reading() as connection:
+            found = read_requests(connection, query)
+        more = len(found) > limit
+        return RequestPage(requests=found[:limit], next_before=found[limit - 1].entry.index if more else None)
+
+    def entries(
+        self, kinds: Collection[EventKind], since: datetime | None = None, after: int = -1
+    ) -> Iterator[Entry]:
+        """Give the entries of these kinds above index `after` that stand when it begins, oldest first.
+
+        `since` counts to the second. Months of them may be walked: a page at a time is in memory.
+
+        Raises:
+            LedgerUnavailable: while it is walked, too.
+        """
+        with _ours():
+            yield from stream_entries(self._engine, kinds, since, after)
+
+    def count(self, kinds: Collection[EventKind], since: datetime | None = None) -> int:
+        """Count the entries of these kinds."""
+        with _ours():
+            return count_entries(self._engine, kinds, since)
+
     def _find(self, condition: ColumnElement[bool]) -> Entry | None:
-        rows = self._rows(_entries_of(tables.certificates).where(condition).limit(1))
-        return _entry(rows[0]) if rows else None
+        return self._first(_entries_of(tables.certificates).where(condition))
+
+    def _last(self, table: Any, *conditions: ColumnElement[bool]) -> Entry | None:
+        return self._first(_entries_of(table).where(*conditions).order_by(table.c.entry_index.desc()))
+
+    def _first(self, query: Select[Any]) -> Entry | None:
+        rows = self._rows(query.limit(1))
+        return entry_of(rows[0]) if rows else None
 
     def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
-        try:
-            with self._engine.connect() as connection:
-                return connection.execute(query).mappings().all()
-        except SQLAlchemyError as fault:
-            raise LedgerUnavailable("the ledger cannot be read") from fault
+        with self._reading() as connection:
+            return connection.execute(query).mappings().all()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _ours(), self._engine.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as fault:
+        raise LedgerUnavailable("the ledger cannot be read") from fault
 
 
 def _entries_of(table: Any) -> Select[Any]:
-    columns = tables.entries.c
-    return select(columns.index, columns.kind, columns.body).join(table, table.c.entry_index == columns.index)
+    return select(*ENTRY_COLUMNS).join(table, table.c.entry_index == tables.entries.c.index)
 
 
 def _conditions(table: Any, wanted: Filter, now: datetime) -> Iterator[ColumnElement[bool]]:
@@ -117,7 +208,3 @@ def _conditions(table: Any, wanted: Filter, now: datetime) -> Iterator[ColumnEle
         yield table.c.not_after >= int(now.timestamp())
     if wanted.state is State.EXPIRED:
         yield table.c.not_after < int(now.timestamp())
-
-
-def _entry(row: RowMapping) -> Entry:
-    return Entry(index=row["index"], kind=EventKind(row["kind"]), fields=json.loads(row["body"]))

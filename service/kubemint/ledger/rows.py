@@ -1,40 +1,56 @@
 """From an event to its rows in the query tables, and nothing that the event does not say.
 
-The same function serves the writer, which has the event, and a rebuild, which has read it back.
+The same function serves the writer, which has the event, and a rebuild, which has read it back: entry
+after entry, in the order of the ledger, it leads to the same tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 from sqlalchemy import Table
 
-from kubemint.audit import IDEMPOTENCY_KEY, EventKind
 from kubemint.ledger import tables
+from kubemint.record import IDEMPOTENCY_KEY, EventKind
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
 
 Row = dict[str, Any]
 
 
+REPEATABLE: Final = frozenset({EventKind.ISSUED, EventKind.REQUESTED})  # what a retry gets again
+
+
+class RequestState(StrEnum):
+    """What has become of a request for approval. That it ran out of time is for whoever looks at its expiry."""
+
+    PENDING = "pending"
+    ISSUED = "issued"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestChange:
+    """What an entry changes in the row of a request that is pending; one that is over stays as it is."""
+
+    request: str
+    approvals: int
+    state: RequestState
+    outcome_index: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRows:
-    """The rows that make an entry findable."""
+    """What makes an entry findable: rows to add, and then what it changes in one that is there."""
 
-    table: Table
-    row: Row
-    groups: tuple[Row, ...]
+    rows: tuple[tuple[Table, Row], ...]
+    change: RequestChange | None
 
 
 def query_rows(index: int, kind: EventKind, fields: Mapping[str, Any]) -> QueryRows:
-    """Give the rows of an entry, by its kind."""
-    match kind:
-        case EventKind.ISSUED:
-            table, row = tables.certificates, _certificate_row(index, fields)
-        case EventKind.REFUSED:
-            table, row = tables.refusals, _refusal_row(index, fields)
-    groups = tuple({"group_name": group, "entry_index": index} for group in fields.get("groups", ()))
-    return QueryRows(table=table, row=row, groups=groups)
+    """Give what an entry writes to the query tables, by its kind."""
+    return QueryRows(rows=tuple(_rows(index, kind, fields)), change=_change(index, kind, fields))
 
 
 def octets_of_serial(serial_number: str) -> bytes:
@@ -53,6 +69,36 @@ def seconds(moment: str) -> int:
     return int(datetime.fromisoformat(moment).timestamp())
 
 
+def _rows(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Iterator[tuple[Table, Row]]:
+    match kind:
+        case EventKind.ISSUED:
+            yield tables.certificates, _certificate_row(index, fields)
+        case EventKind.REFUSED:
+            yield tables.refusals, _refusal_row(index, fields)
+        case EventKind.REQUESTED:
+            yield tables.requests, _request_row(index, fields)
+        case EventKind.APPROVED:
+            yield tables.approvals, {"request": fields["request"], "entry_index": index}
+        case EventKind.POLICY_CHANGED:
+            yield tables.policies, {"entry_index": index, "version": fields["version"]}
+        case EventKind.DENIED:
+            pass
+    if kind in _WITH_GROUPS:
+        for group in fields.get("groups", ()):
+            yield tables.entry_groups, {"group_name": group, "entry_index": index}
+    yield from _names(index, kind, fields)
+
+
+def _names(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Iterator[tuple[Table, Row]]:
+    """What others find the entry by, or may not use again."""
+    if kind in REPEATABLE and (key := fields.get(IDEMPOTENCY_KEY)) is not None:
+        row = {"requester": fields["requester"], "idempotency_key": key, "entry_index": index}
+        yield tables.idempotency_keys, row
+    if (use := fields.get("singleUse")) is not None:
+        row = {"authority": use["authority"], "token_id": use["tokenId"], "entry_index": index}
+        yield tables.token_uses, row
+
+
 def _certificate_row(index: int, fields: Mapping[str, Any]) -> Row:
     return {
         "entry_index": index,
@@ -63,7 +109,6 @@ def _certificate_row(index: int, fields: Mapping[str, Any]) -> Row:
         "profile": fields["profile"],
         "decided_at": seconds(fields["time"]),
         "not_after": seconds(fields["notAfter"]),
-        "idempotency_key": fields.get(IDEMPOTENCY_KEY),
     }
 
 
@@ -75,3 +120,34 @@ def _refusal_row(index: int, fields: Mapping[str, Any]) -> Row:
         "profile": fields["requestedProfile"],
         "decided_at": seconds(fields["time"]),
     }
+
+
+def _request_row(index: int, fields: Mapping[str, Any]) -> Row:
+    return {
+        "id": fields["request"],
+        "entry_index": index,
+        "requester": fields["requester"],
+        "user_name": fields["user"],
+        "profile": fields["profile"],
+        "state": RequestState.PENDING.value,
+        "approvals": 0,
+        "expires_at": seconds(fields["expires"]),
+        "outcome_index": None,
+    }
+
+
+def _change(index: int, kind: EventKind, fields: Mapping[str, Any]) -> RequestChange | None:
+    request = fields.get("request")
+    if request is None or (state := _STATE_AFTER.get(kind)) is None:
+        return None
+    if state is RequestState.PENDING:
+        return RequestChange(request=request, approvals=1, state=state, outcome_index=None)
+    return RequestChange(request=request, approvals=0, state=state, outcome_index=index)
+
+
+_WITH_GROUPS = frozenset({EventKind.ISSUED, EventKind.REFUSED, EventKind.REQUESTED})
+_STATE_AFTER = {
+    EventKind.APPROVED: RequestState.PENDING,
+    EventKind.ISSUED: RequestState.ISSUED,
+    EventKind.DENIED: RequestState.DENIED,
+}

@@ -22,6 +22,7 @@ from kubemint.errors import LedgerUnavailable
 
 LOCK_WAIT: Final = timedelta(seconds=2)  # then the client gets 503 and may try again
 _LOCK_STEP_SECONDS: Final = 0.0005
+_OF_THE_ROWS: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
 
 class SqliteFile:
@@ -44,6 +45,9 @@ class SqliteFile:
             self._begin(cursor)
             yield cursor
             cursor.execute("COMMIT")
+        except _OF_THE_ROWS:
+            self._close()
+            raise
         except sqlite3.Error as fault:
             self._close()
             raise LedgerUnavailable(f"the ledger cannot be written: {fault}") from fault

@@ -17,7 +17,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    text,
 )
 
 metadata: Final = MetaData()
@@ -62,17 +61,8 @@ certificates: Final = Table(
     Column("profile", Text, nullable=False),
     Column("decided_at", _Count, nullable=False),
     Column("not_after", _Count, nullable=False),
-    Column("idempotency_key", Text),
     Index("ix_certificates_user_name", "user_name", "entry_index"),
     Index("ix_certificates_requester", "requester", "entry_index"),
-    Index(
-        "ux_certificates_idempotency_key",
-        "requester",
-        "idempotency_key",
-        unique=True,
-        sqlite_where=text("idempotency_key IS NOT NULL"),
-        postgresql_where=text("idempotency_key IS NOT NULL"),
-    ),
 )
 
 refusals: Final = Table(
@@ -87,10 +77,71 @@ refusals: Final = Table(
     Index("ix_refusals_user_name", "user_name", "entry_index"),
 )
 
+idempotency_keys: Final = Table(
+    "idempotency_keys",
+    metadata,
+    Column("requester", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("entry_index", _Count, ForeignKey("entries.index"), nullable=False),
+    sqlite_with_rowid=False,
+)
+
 entry_groups: Final = Table(
     "entry_groups",
     metadata,
     Column("group_name", Text, primary_key=True),
     Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
+)
+
+requests: Final = Table(
+    "requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("entry_index", _Count, ForeignKey("entries.index"), nullable=False, unique=True),
+    Column("requester", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("approvals", Integer, nullable=False, comment="those that came while it was pending"),
+    Column("expires_at", _Count, nullable=False),
+    Column("outcome_index", _Count, ForeignKey("entries.index"), comment="what ended it"),
+    CheckConstraint("state IN ('pending', 'issued', 'denied')", name="requests_state"),
+    Index("ix_requests_state", "state", "entry_index"),
+    Index("ix_requests_requester", "requester", "entry_index"),
+)
+
+approvals: Final = Table(
+    "approvals",
+    metadata,
+    Column("request", Text, ForeignKey("requests.id"), primary_key=True),
+    Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+token_uses: Final = Table(
+    "token_uses",
+    metadata,
+    Column("authority", Text, primary_key=True),
+    Column("token_id", Text, primary_key=True),
+    Column("entry_index", _Count, ForeignKey("entries.index"), nullable=False, comment="the first use"),
+    sqlite_with_rowid=False,
+)
+
+policies: Final = Table(
+    "policies",
+    metadata,
+    Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("version", Text, nullable=False),
+)
+
+QUERY_TABLES: Final = (
+    certificates,
+    refusals,
+    requests,
+    approvals,
+    token_uses,
+    policies,
+    idempotency_keys,
+    entry_groups,
 )

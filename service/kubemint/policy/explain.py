@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kubemint.errors import Reason
-from kubemint.policy.decision import (
-    Decision,
-    decide,
-    hard_rules,
-    key_reasons,
-    lifetime_reasons,
-    name_reasons,
-)
-from kubemint.policy.rules import Policy, Profile
+from kubemint.policy.decision import Decision, decide
+from kubemint.policy.question import PROFILE_RULES, Question, hard_rules
+from kubemint.policy.rules import Policy, Profile, RequesterRule
 from kubemint.requester import Requester
 from kubemint.x509.issuer import IssuerLimits
 from kubemint.x509.request import SigningRequest
@@ -32,20 +26,24 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileTrace:
-    """The rules of one profile; `chosen` is the one that the decision was made by."""
+    """The rules of one profile."""
 
     profile: str
-    chosen: bool
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A decision and how it came about."""
+    """A decision and how it came about.
+
+    `others` are profiles that are not for the requester though their rules trust who vouches for it, and
+    why: what other people's rules are is not for every requester to see.
+    """
 
     decision: Decision
     hard_rules: tuple[Step, ...]
     profiles: tuple[ProfileTrace, ...]
+    others: tuple[ProfileTrace, ...]
 
 
 def explain(
@@ -59,25 +57,45 @@ def explain(
         profiles=tuple(
             ProfileTrace(
                 profile=profile.name,
-                chosen=profile.name == decision.profile,
-                steps=tuple(_steps(request, profile, policy, now, issuer)),
+                steps=tuple(
+                    _steps(
+                        Question(
+                            request=request,
+                            requester=requester,
+                            profile=profile,
+                            limits=policy.limits,
+                            now=now,
+                            issuer=issuer,
+                        )
+                    )
+                ),
             )
             for profile in policy.profiles_for(requester)
         ),
+        others=tuple(_others(requester, policy)),
     )
 
 
-def _steps(
-    request: SigningRequest, profile: Profile, policy: Policy, now: datetime, issuer: IssuerLimits
-) -> Iterator[Step]:
-    limits = policy.limits
-    user = name_reasons("user", request.user, profile.users, profile)
-    yield Step(rule=f"{profile.path}.users", reasons=tuple(user))
-    for group in request.groups:
-        reasons = name_reasons("group", group, profile.groups, profile)
-        yield Step(rule=f"{profile.path}.groups", reasons=tuple(reasons))
-    yield Step(rule=f"{profile.path}.keys", reasons=tuple(key_reasons(request, profile, limits)))
-    yield Step(
-        rule=f"{profile.path}.lifetime",
-        reasons=tuple(lifetime_reasons(request, profile, limits, now, issuer)),
-    )
+def _others(requester: Requester, policy: Policy) -> Iterator[ProfileTrace]:
+    proven = requester.first
+    for profile in policy.profiles:
+        if profile.is_for(requester):
+            continue
+        steps = tuple(
+            Step(rule=f"{profile.path}.requesters.{place}", reasons=_not_meant(rule, proven, profile, place))
+            for place, rule in enumerate(profile.requesters)
+            if rule.authority == (proven.method, proven.authority)
+        )
+        if steps:
+            yield ProfileTrace(profile=profile.name, steps=steps)
+
+
+def _not_meant(rule: RequesterRule, requester: Requester, profile: Profile, place: int) -> tuple[Reason, ...]:
+    path = f"{profile.path}.requesters.{place}"
+    mismatches = rule.mismatches(requester)
+    return tuple(Reason(code="requester-not-meant", message=message, path=path) for message in mismatches)
+
+
+def _steps(question: Question) -> Iterator[Step]:
+    for name, rule in PROFILE_RULES.items():
+        yield Step(rule=f"{question.profile.path}.{name}", reasons=tuple(rule(question)))

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.utils import CryptographyDeprecationWarning
 
+from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError
 
 
@@ -65,16 +66,3 @@ def read_passphrase(file: Path) -> bytes:
     if not passphrase:
         raise ConfigurationError(str(file), ["its first line, the passphrase, is empty"])
     return passphrase
-
-
-def read_file(file: Path) -> bytes:
-    """Read a file that the configuration names.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
-    try:
-        return file.read_bytes()
-    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
-        cause = fault.strerror if isinstance(fault, OSError) else str(fault)
-        raise ConfigurationError(str(file), [f"cannot be read: {cause}"]) from None

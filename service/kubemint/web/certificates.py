@@ -8,19 +8,22 @@ from flask import Blueprint, Response, g, request
 from marshmallow import ValidationError
 
 from kubemint import metrics
-from kubemint.audit import IDEMPOTENCY_KEY, Entry, EventKind, Recorded, rfc3339
 from kubemint.errors import (
     MalformedRequest,
     NotFound,
     NotPermitted,
+    QuotaExceeded,
     ReasonedError,
     RequestRefused,
     UnacceptableRequest,
 )
 from kubemint.ledger.reader import Filter, State
+from kubemint.record import IDEMPOTENCY_KEY, Entry, EventKind, Recorded, rfc3339
+from kubemint.register import CurrentState, find, state_of
 from kubemint.requester import Requester
+from kubemint.web.allowances import allowances
 from kubemint.web.request_context import current_requester, current_service
-from kubemint.web.responses import PEM_CHAIN, Answer, base64_to_pem, json_response, prefers_pem
+from kubemint.web.responses import PEM_CHAIN, Answer, base64_to_pem, certificate_body, json_response, prefers_pem
 from kubemint.web.schemas import CertificateListSchema
 from kubemint.web.submissions import query_of, read_submission
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
@@ -31,10 +34,20 @@ _LIST: Final = CertificateListSchema()
 _SERIAL: Final = re.compile(r"[0-9a-f]{1,40}", re.ASCII)
 _CREDENTIAL_ID: Final = re.compile(re.escape(CREDENTIAL_ID_PREFIX) + r"[0-9a-f]{64}", re.ASCII)
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
-_ANSWER: Final = ("serialNumber", "credentialId", "user", "groups", "notBefore", "notAfter", "profile")
+_PENDING: Final = (
+    "request",
+    "user",
+    "groups",
+    "profile",
+    "lifetimeSeconds",
+    "digest",
+    "approvalsNeeded",
+    "expires",
+)
 _NOT_SHOWN: Final = frozenset({"kind", "certificate", IDEMPOTENCY_KEY})
 _OUTCOMES: Final[dict[type[ReasonedError], str]] = {
     RequestRefused: "refused",
+    QuotaExceeded: "over-quota",
     UnacceptableRequest: "unacceptable",
     MalformedRequest: "malformed",
 }
@@ -52,12 +65,18 @@ def create() -> Response:
     except ReasonedError as refusal:
         metrics.DECISIONS.labels(_OUTCOMES[type(refusal)]).inc()
         g.has_decision_line = True
+        if isinstance(refusal, RequestRefused | QuotaExceeded):
+            limits = issuance.issuer.limits
+            g.allowed = allowances(issuance.current_policy(), requester, issuance.clock(), limits)
         raise
-    metrics.ISSUE_SECONDS.observe(time.perf_counter() - started)
-    metrics.DECISIONS.labels("repeated" if issued.repeated else "issued").inc()
     g.has_decision_line = not issued.repeated
-    response = _certificate_response(issued)
-    response.headers["Location"] = f"/v1/certificates/{issued.entry.fields['serialNumber']}"
+    if issued.entry.kind is EventKind.REQUESTED:
+        outcome, response = "pending", _pending_response(issued)
+    else:
+        metrics.ISSUE_SECONDS.observe(time.perf_counter() - started)
+        outcome, response = "issued", _certificate_response(issued.entry)
+        response.headers["Location"] = f"/v1/certificates/{issued.entry.fields['serialNumber']}"
+    metrics.DECISIONS.labels("repeated" if issued.repeated else outcome).inc()
     if issued.repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -93,15 +112,24 @@ def show(identifier: str) -> Response:
     return json_response(_record(entry, rfc3339(service.clock())))
 
 
-def _certificate_response(issued: Recorded) -> Response:
-    fields = issued.entry.fields
-    certificate = base64_to_pem(fields["certificate"])
-    chain = current_service().chain_pem
+def _certificate_response(issued: Entry) -> Response:
+    body = certificate_body(issued, current_service().chain_pem)
     if prefers_pem():
-        return Answer(certificate + "".join(chain), 201, mimetype=PEM_CHAIN)
-    body = {name: fields[name] for name in _ANSWER}
-    body |= {"certificate": certificate, "chain": chain, "logIndex": issued.entry.index}
+        return Answer(body["certificate"] + "".join(body["chain"]), 201, mimetype=PEM_CHAIN)
     return json_response(body, 201)
+
+
+def _pending_response(recorded: Recorded) -> Response:
+    """Say where a request waits; one that was repeated may have been decided since."""
+    service = current_service()
+    fields = recorded.entry.fields
+    state = CurrentState.PENDING
+    if recorded.repeated:
+        state = state_of(find(service.reader, fields["request"]), service.clock())
+    body = {name: fields[name] for name in _PENDING}
+    response = json_response(body | {"state": state.value, "logIndex": recorded.entry.index}, 202)
+    response.headers["Location"] = f"/v1/requests/{fields['request']}"
+    return response
 
 
 def _find(identifier: str) -> Entry | None:

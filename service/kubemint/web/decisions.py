@@ -4,9 +4,11 @@ from typing import Any, Final
 
 from flask import Blueprint, Response
 
-from kubemint.audit import reason_fields, rfc3339
+from kubemint.audit import reason_fields
 from kubemint.policy.decision import Granted
 from kubemint.policy.explain import Explanation, Step
+from kubemint.record import rfc3339
+from kubemint.web.allowances import quota_fields
 from kubemint.web.request_context import current_requester, current_service
 from kubemint.web.responses import json_response
 from kubemint.web.submissions import read_submission
@@ -20,10 +22,11 @@ def create() -> Response:
     """Explain what POST /v1/certificates would answer to the same body."""
     requester = current_requester()
     request, explanation = current_service().issuance.explain(read_submission(), requester)
-    return json_response(_explanation(request, explanation))
+    return json_response(explanation_fields(request, explanation))
 
 
-def _explanation(request: SigningRequest, explanation: Explanation) -> dict[str, Any]:
+def explanation_fields(request: SigningRequest, explanation: Explanation) -> dict[str, Any]:
+    """Give a verdict and its trace as JSON has them."""
     decision = explanation.decision
     body: dict[str, Any] = {
         "profile": decision.profile,
@@ -34,15 +37,29 @@ def _explanation(request: SigningRequest, explanation: Explanation) -> dict[str,
         "trace": _trace(explanation),
     }
     if isinstance(decision, Granted):
-        terms = decision.terms
-        validity = {"notBefore": rfc3339(terms.not_before), "notAfter": rfc3339(terms.not_after)}
-        return body | validity | {"verdict": "granted", "reasons": []}
+        return body | _grant(decision) | {"verdict": "granted", "reasons": []}
     return body | {"verdict": "refused", "reasons": [reason_fields(reason) for reason in decision.reasons]}
+
+
+def _grant(grant: Granted) -> dict[str, Any]:
+    """Show what would be signed, and what else would have to hold when it is asked for."""
+    terms = grant.terms
+    shown: dict[str, Any] = {
+        "groups": list(terms.groups),
+        "notBefore": rfc3339(terms.not_before),
+        "notAfter": rfc3339(terms.not_after),
+    }
+    if grant.approval is not None:
+        shown["approvalsNeeded"] = grant.approval.approvals
+    if grant.quota is not None:
+        shown["quota"] = quota_fields(grant.quota)
+    return shown
 
 
 def _trace(explanation: Explanation) -> list[dict[str, Any]]:
     hard_rules = [_step(step, None) for step in explanation.hard_rules]
-    return hard_rules + [_step(step, trace.profile) for trace in explanation.profiles for step in trace.steps]
+    traces = (*explanation.profiles, *explanation.others)
+    return hard_rules + [_step(step, trace.profile) for trace in traces for step in trace.steps]
 
 
 def _step(step: Step, profile: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from prometheus_client import multiprocess
 
 from kubemint.config import Config, Tls
 from kubemint.errors import ConfigurationError
+from kubemint.signing.pem import load_certificates
 from kubemint.web import cores
 from kubemint.web.app import create_app
 from kubemint.web.logs import GunicornLogger, configure_logging
@@ -29,15 +30,17 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._tls = None if config.server.tls is None else TlsContexts(config.server.tls, config)
         super().__init__(prog="kubemint")
 
     def load_config(self) -> None:
         """Keep `BaseApplication.load_config`."""
-        for name, value in _settings(self._config).items():
+        for name, value in _settings(self._config, self._tls).items():
             self.cfg.set(name, value)
         self.cfg.timeout_of_request = self._config.server.request_timeout.total_seconds()
         if self.cfg.is_ssl:
             # Now, before any worker: one that starts while the files do not fit has this pair to serve with.
+            # A reload asks the same contexts again, and such files stop it as little as a worker.
             self.cfg.ssl_context(self.cfg, None)
 
     def load(self) -> Any:
@@ -49,7 +52,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
         return app
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def _settings(config: Config, contexts: "TlsContexts | None") -> dict[str, Any]:
     server = config.server
     settings: dict[str, Any] = {
         "bind": f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}",
@@ -73,7 +76,7 @@ def _settings(config: Config) -> dict[str, Any]:
         settings |= {
             "certfile": str(server.tls.certificate_file),
             "keyfile": str(server.tls.key_file),
-            "ssl_context": TlsContexts(server.tls, config),
+            "ssl_context": contexts,
             "do_handshake_on_connect": False,
         }
     return settings
@@ -124,12 +127,10 @@ def tls_context(tls: Tls, config: Config) -> ssl.SSLContext:
         context.load_cert_chain(tls.certificate_file, tls.key_file)
     except (OSError, ssl.SSLError) as fault:
         raise ConfigurationError("server.tls", [f"the certificate or key cannot be used: {fault}"]) from None
-    if config.client_authorities:
-        pem = [
-            certificate.public_bytes(Encoding.PEM).decode("ascii")
-            for authority in config.client_authorities
-            for certificate in authority.certificates
-        ]
-        context.load_verify_locations(cadata="".join(pem))
-        context.verify_mode = ssl.CERT_OPTIONAL  # those who have none show a token
+    trusted = [certificate for authority in config.client_authorities for certificate in authority.certificates]
+    trusted += load_certificates(config.issuer.certificate_file)  # of those whom this service knows already
+    pem = [certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in trusted]
+    context.load_verify_locations(cadata="".join(pem))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # each of them is trusted to issue, a root or not
+    context.verify_mode = ssl.CERT_OPTIONAL  # those who have none show a token
     return context

@@ -1,13 +1,13 @@
 """What a client needs to know beforehand: the CA to trust, the cluster, and what it may ask for."""
 
-from typing import Any, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from flask import Blueprint, Response
 
-from kubemint.audit import rfc3339
 from kubemint.errors import NotFound
-from kubemint.policy.rules import Limits, Profile
+from kubemint.record import rfc3339
+from kubemint.web.allowances import allowances
 from kubemint.web.request_context import current_requester, current_service
 from kubemint.web.responses import PEM_CHAIN, json_response, prefers_pem
 
@@ -55,25 +55,13 @@ def cluster() -> Response:
 def policy() -> Response:
     """Say what this requester may ask for; of others' profiles it learns nothing."""
     requester = current_requester()
-    rules = current_service().policy
+    service = current_service()
+    rules = service.policy
     return json_response(
         {
             "requester": requester.identity,
             "roles": list(rules.roles.held_by(requester)),
             "policy": rules.version,
-            "profiles": [_profile(profile, rules.limits) for profile in rules.profiles_for(requester)],
+            "profiles": allowances(rules, requester, service.clock(), service.issuance.issuer.limits),
         }
     )
-
-
-def _profile(profile: Profile, limits: Limits) -> dict[str, Any]:
-    most = min(profile.max_lifetime, limits.max_lifetime)
-    return {
-        "name": profile.name,
-        "users": [pattern.text for pattern in profile.users],
-        "groups": [pattern.text for pattern in profile.groups],
-        "reserved": sorted(profile.reserved),
-        "keys": sorted(profile.keys & limits.keys),
-        "defaultExpirationSeconds": int(min(profile.default_lifetime, most).total_seconds()),
-        "maxExpirationSeconds": int(most.total_seconds()),
-    }

@@ -6,6 +6,7 @@ has the rest.
 
 import json
 import logging
+import math
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,7 +16,9 @@ from werkzeug.exceptions import HTTPException
 
 from kubemint.audit import reason_fields
 from kubemint.errors import (
+    ApprovalConflict,
     IdempotencyConflict,
+    IdentityUnavailable,
     InvalidDocument,
     KubemintError,
     LedgerUnavailable,
@@ -23,12 +26,14 @@ from kubemint.errors import (
     NotAuthenticated,
     NotFound,
     NotPermitted,
+    QuotaExceeded,
     ReasonedError,
     RequestRefused,
     SigningFailed,
     UnacceptableRequest,
 )
 from kubemint.fields import problem_lines
+from kubemint.web.request_context import current_service
 
 PROBLEM_TYPE_PREFIX: Final = "urn:kubemint:problem:"
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -40,10 +45,13 @@ _STATUS: Final[dict[type[KubemintError], int]] = {
     RequestRefused: 403,
     NotPermitted: 403,
     NotFound: 404,
+    ApprovalConflict: 409,
     IdempotencyConflict: 409,
     UnacceptableRequest: 422,
+    QuotaExceeded: 429,
     SigningFailed: 500,
     LedgerUnavailable: 503,
+    IdentityUnavailable: 503,
 }
 _HEADERS: Final[dict[int, dict[str, str]]] = {
     401: {"WWW-Authenticate": 'Bearer realm="kubemint"'},  # RFC 6750 3
@@ -85,8 +93,14 @@ def problem(status: int, code: str, detail: str, **members: Any) -> Response:
 def _from_ours(error: KubemintError) -> Response:
     status = _STATUS.get(type(error), 500)
     if isinstance(error, ReasonedError):
-        reasons = [reason_fields(reason) for reason in error.reasons]
-        return problem(status, error.code, error.message, reasons=reasons)
+        members: dict[str, Any] = {"reasons": [reason_fields(reason) for reason in error.reasons]}
+        if "allowed" in g:
+            members["allowed"] = g.allowed
+        response = problem(status, error.code, error.message, **members)
+        if isinstance(error, QuotaExceeded):
+            left = (error.retry_at - current_service().clock()).total_seconds()
+            response.headers["Retry-After"] = str(max(1, math.ceil(left)))
+        return response
     if status < 500:
         return problem(status, error.code, error.message)
     _log.error("request failed", extra={"requestId": g.request_id, "code": error.code}, exc_info=error)

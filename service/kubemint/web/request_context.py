@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, g, request
 
 from kubemint import metrics
 from kubemint.authentication import Evidence, authenticate
-from kubemint.errors import NotAuthenticated
+from kubemint.errors import IdentityUnavailable, NotAuthenticated
 from kubemint.requester import Requester
 from kubemint.web.connection import Outbox
 from kubemint.wiring import Service
@@ -40,6 +40,7 @@ def current_requester() -> Requester:
 
     Raises:
         NotAuthenticated: nothing does.
+        IdentityUnavailable: whether something does cannot be found out now.
     """
     service = current_service()
     evidence = Evidence(
@@ -49,6 +50,9 @@ def current_requester() -> Requester:
         requester = authenticate(evidence, service.authenticators, service.clock())
     except NotAuthenticated:
         metrics.AUTHENTICATIONS.labels("failed").inc()
+        raise
+    except IdentityUnavailable:
+        metrics.AUTHENTICATIONS.labels("unavailable").inc()
         raise
     metrics.AUTHENTICATIONS.labels(requester.method.value).inc()
     g.requester = requester.identity

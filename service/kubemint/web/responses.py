@@ -1,14 +1,17 @@
 """What an answer is made of, and the two ways it is written: JSON, or bare PEM for those who ask for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 from flask import Response, request
 from werkzeug.datastructures import Headers
 
+from kubemint.record import Entry
+
 PEM_CHAIN: Final = "application/pem-certificate-chain"  # RFC 8555 9.1
 _LINE: Final = 64  # RFC 7468 2
+_CERTIFICATE: Final = ("serialNumber", "credentialId", "user", "groups", "notBefore", "notAfter", "profile")
 
 
 class Answer(Response):
@@ -32,6 +35,16 @@ def base64_to_pem(certificate: str) -> str:
     """Wrap a certificate, given as base64 of its DER, in PEM."""
     lines = "\n".join(certificate[start : start + _LINE] for start in range(0, len(certificate), _LINE))
     return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+
+def certificate_body(issued: Entry, chain: Sequence[str]) -> dict[str, Any]:
+    """Give what the holder of a certificate gets: the certificate, its chain in PEM, and its place on record."""
+    body = {name: issued.fields[name] for name in _CERTIFICATE}
+    return body | {
+        "certificate": base64_to_pem(issued.fields["certificate"]),
+        "chain": chain,
+        "logIndex": issued.index,
+    }
 
 
 def prefers_pem() -> bool:

@@ -1,18 +1,22 @@
 """The shapes of what comes in over HTTP. What goes out is built by the views; tests hold it to openapi.yaml."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC
+from enum import StrEnum
 from typing import Any, Final
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from kubemint.fields import StrictSchema, Text
 from kubemint.ledger.reader import State
+from kubemint.register import CurrentState
 from kubemint.x509.request import EXPIRATION_MAX_SECONDS
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
 _NAME_MAX: Final = 256
+_REASON_MAX: Final = 1000
 _DIGITS: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 _seconds: Final = validate.Range(1, EXPIRATION_MAX_SECONDS)
@@ -64,3 +68,31 @@ class CertificateListSchema(StrictSchema):
     until = fields.AwareDateTime(format="iso", default_timezone=UTC)
     limit = Digits(load_default=PAGE_DEFAULT, validate=validate.Range(1, PAGE_MAX))
     cursor = Digits()
+
+
+class RequestListSchema(StrictSchema):
+    """The query of GET /v1/requests."""
+
+    state = fields.Enum(CurrentState, by_value=True)
+    limit = Digits(load_default=PAGE_DEFAULT, validate=validate.Range(1, PAGE_MAX))
+    cursor = Digits()
+
+
+class VerdictKind(StrEnum):
+    """What an operator may say of a request."""
+
+    APPROVE = "approve"
+    DENY = "deny"
+
+
+class VerdictSchema(StrictSchema):
+    """The JSON body of POST /v1/requests/{identifier}/approval."""
+
+    verdict = fields.Enum(VerdictKind, by_value=True, required=True)
+    digest = Text(required=True, validate=validate.Regexp(r"^sha256:[0-9a-f]{64}\Z", error="Must be a digest."))
+    reason = Text(validate=validate.Length(max=_REASON_MAX))
+
+    @validates_schema(skip_on_field_errors=True)
+    def _denied_for_a_reason(self, body: Mapping[str, Any], **_: Any) -> None:
+        if body["verdict"] is VerdictKind.DENY and "reason" not in body:
+            raise ValidationError("Is needed to deny.", field_name="reason")

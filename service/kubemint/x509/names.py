@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from kubemint.errors import Reason
 
+GROUPS_MAX: Final = 128  # each is looked at under every rule, and kept with every reason
 NAME_MAX_OCTETS: Final = (
     64  # X.520 ub-common-name and ub-organization-name; readers differ on characters or octets
 )
@@ -170,6 +171,12 @@ def _count_reasons(users: Sequence[str], groups: Sequence[str]) -> Iterator[Reas
         yield Reason(
             code="common-name-repeated",
             message=f"the subject has {len(users)} common names; readers disagree on which one counts",
+            path="csr.subject",
+        )
+    if len(groups) > GROUPS_MAX:
+        yield Reason(
+            code="groups-too-many",
+            message=f"the subject names {len(groups)} groups; at most {GROUPS_MAX} are signed",
             path="csr.subject",
         )
     if len(set(groups)) != len(groups):

@@ -1,0 +1,150 @@
+"""`kubemint requests`: what waits for approval, and saying yes or no to it.
+
+An approval is for what was shown: the digest that is sent is the one of the terms on the screen.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import click
+
+from kubemint.client.connection import ServiceConnection, find_service
+from kubemint.client.options import service_options
+from kubemint.client.terms import checked, describe, printable
+from kubemint.errors import ServiceUnavailable
+
+STATES: Final = ("pending", "issued", "denied", "expired")
+_REQUEST: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_PAGE: Final = 100
+
+_output = click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
+
+
+class RequestId(click.ParamType[str]):
+    """The id of a request, which goes into the path of an address."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read it, or say how it is written."""
+        if not isinstance(value, str) or not _REQUEST.fullmatch(value):
+            self.fail(f"{value!r} is not 32 digits and letters from a to f", param, ctx)
+        return value
+
+
+@click.group()
+def requests() -> None:
+    """See and decide what waits for approval.
+
+    Operators see all requests and decide them; a requester sees its own.
+    """
+
+
+@requests.command("list")
+@click.option("--state", type=click.Choice(STATES), default="pending", show_default=True)
+@click.option("--all", "every", is_flag=True, help="In whatever state.")
+@click.option("--limit", type=click.IntRange(1), default=_PAGE, show_default=True, help="How many at most.")
+@_output
+@service_options
+def list_requests(state: str, every: bool, limit: int, output: str, **options: Any) -> None:
+    """List requests, newest first."""
+    found = list(_walk(_connection(options), None if every else state, limit))
+    if output == "json":
+        click.echo(json.dumps(found, indent=2))
+        return
+    for request in found:
+        groups = ",".join(request["groups"]) or "-"
+        approvals = f"{len(request['approvals'])}/{request['approvalsNeeded']}"
+        columns = (request["request"], request["state"], approvals, request["expires"], request["user"], groups)
+        click.echo("\t".join(map(printable, (*columns, request["requester"]))))
+
+
+@requests.command()
+@click.argument("request", type=RequestId())
+@click.option("--output", type=click.Choice(["human", "json", "pem"]), default="human", show_default=True)
+@service_options
+def show(request: str, output: str, **options: Any) -> None:
+    """Show the request ID; with --output pem its certificate and chain, once it is issued."""
+    found = fetch(_connection(options), request)
+    if output == "json":
+        click.echo(json.dumps(found, indent=2))
+    elif output == "pem":
+        click.echo(_pem(found), nl=False)
+    else:
+        click.echo(describe(found))
+
+
+@requests.command()
+@click.argument("request", type=RequestId())
+@click.option("--reason", help="Why; it is kept in the ledger.")
+@click.option("--yes", is_flag=True, help="Do not ask whether these are the terms.")
+@_output
+@service_options
+def approve(request: str, reason: str | None, yes: bool, output: str, **options: Any) -> None:
+    """Approve the request ID, after a look at what would be signed."""
+    connection = _connection(options)
+    shown = fetch(connection, request)
+    click.echo(describe(shown), err=True)
+    if not yes:
+        click.confirm("Approve exactly this?", abort=True, err=True)
+    _decide(connection, shown, {"verdict": "approve"} | ({"reason": reason} if reason else {}), output)
+
+
+@requests.command()
+@click.argument("request", type=RequestId())
+@click.option("--reason", required=True, help="Why; it is kept in the ledger, and the requester sees it.")
+@_output
+@service_options
+def deny(request: str, reason: str, output: str, **options: Any) -> None:
+    """Deny the request ID: it ends without a certificate."""
+    connection = _connection(options)
+    _decide(connection, fetch(connection, request), {"verdict": "deny", "reason": reason}, output)
+
+
+def fetch(connection: ServiceConnection, request: str) -> dict[str, Any]:
+    """Get a request.
+
+    Raises:
+        ServiceRefused, ServiceUnavailable: as `ServiceConnection.get` does.
+    """
+    return checked(connection.get(f"/v1/requests/{request}"))
+
+
+def _decide(
+    connection: ServiceConnection, shown: Mapping[str, Any], verdict: Mapping[str, Any], output: str
+) -> None:
+    document = {**verdict, "digest": shown["digest"]}
+    decided = checked(connection.post(f"/v1/requests/{shown['request']}/approval", document))
+    if output == "json":
+        click.echo(json.dumps(decided, indent=2))
+        return
+    needed = f"{len(decided['approvals'])} of {decided['approvalsNeeded']} approvals"
+    click.echo(f"Request {decided['request']} is {printable(decided['state'])}, with {needed}.")
+
+
+def _walk(connection: ServiceConnection, state: str | None, limit: int) -> Iterator[dict[str, Any]]:
+    query = {} if state is None else {"state": state}
+    while limit > 0:
+        page = connection.get("/v1/requests?" + urlencode(query | {"limit": str(min(limit, _PAGE))}))
+        items = page.get("items")
+        if not isinstance(items, list):
+            raise ServiceUnavailable("the service's answer holds no list; is it kubemint?")
+        yield from (checked(item) for item in items[:limit])
+        limit -= len(items)
+        if not isinstance(page.get("nextCursor"), str):
+            return
+        query["cursor"] = page["nextCursor"]
+
+
+def _pem(request: Mapping[str, Any]) -> str:
+    issued = request.get("issued")
+    if not isinstance(issued, dict):
+        raise click.ClickException(f"the request is {printable(request['state'])}: there is no certificate")
+    return str(issued.get("certificate")) + "".join(issued.get("chain", ()))
+
+
+def _connection(options: Mapping[str, Any]) -> ServiceConnection:
+    return ServiceConnection(find_service(options["url"], options["ca"], options["token_file"]))

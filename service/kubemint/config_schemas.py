@@ -1,0 +1,149 @@
+"""The shape of the configuration file: what may stand in it, and what is wrong with what does."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from kubemint.authentication.oidc import (
+    DEFAULT_ALGORITHMS,
+    DEFAULT_IDENTITY_CLAIM,
+    DEFAULT_LEEWAY,
+    DEFAULT_MAX_STALE,
+)
+from kubemint.authentication.tokens import TOKEN_NAME
+from kubemint.fields import Duration, NamedEntries, StrictSchema, Text
+from kubemint.policy.loader import API_VERSION, ClaimValue
+
+SERVER_ADDRESS: Final = validate.URL(schemes={"https"}, require_tld=False, error="Must be https://HOST[:PORT].")
+_LISTEN: Final = re.compile(
+    r"(?:\[(?P<address>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})", re.ASCII
+)
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    match = _LISTEN.fullmatch(listen)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        raise ValidationError("Must be HOST:PORT, such as 127.0.0.1:8443 or [::]:8443.")
+    return match["address"] or match["host"], int(match["port"])
+
+
+def _check_ledger_url(url: str) -> None:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    is_file = parsed is not None and parsed.drivername == "sqlite" and parsed.database
+    if parsed is None or not is_file or parsed.query or parsed.host or parsed.username:
+        raise ValidationError("Must be sqlite:///FILE, or sqlite:////FILE from the root.")
+
+
+def _check_unique_names(authorities: list[dict[str, str]]) -> None:
+    names = [authority["name"] for authority in authorities]
+    if len(set(names)) != len(names):
+        raise ValidationError("Two have the same name; requesters are told apart by it.")
+
+
+def _named(schema: type[StrictSchema]) -> "fields.List[Any]":
+    return fields.List(fields.Nested(schema), load_default=list, validate=_check_unique_names)
+
+
+def _name() -> Text:
+    """Give the field of an authority's name. A colon in it would let two authorities meet in one identity."""
+    return Text(required=True, validate=validate.Regexp(f"^(?:{TOKEN_NAME.pattern})\\Z"))
+
+
+class _TlsSchema(StrictSchema):
+    certificate_file = Text(data_key="certificateFile", required=True)
+    key_file = Text(data_key="keyFile", required=True)
+
+
+class _ServerSchema(StrictSchema):
+    listen = Text(required=True, validate=host_and_port)
+    tls = fields.Nested(_TlsSchema)
+    plain_http = fields.Boolean(data_key="plainHttp", load_default=False, truthy={True}, falsy={False})
+    workers = fields.Integer(strict=True, load_default=2, validate=validate.Range(1, 64))
+    threads = fields.Integer(strict=True, load_default=16, validate=validate.Range(1, 64))
+    pin_workers = fields.Boolean(data_key="pinWorkers", load_default=True, truthy={True}, falsy={False})
+    request_timeout = Duration(data_key="requestTimeout", load_default=timedelta(seconds=10))
+    shutdown_grace = Duration(data_key="shutdownGrace", load_default=timedelta(seconds=30))
+
+    @validates_schema(skip_on_field_errors=True)
+    def _transport(self, body: Mapping[str, Any], **_: Any) -> None:
+        if ("tls" in body) == body["plain_http"]:
+            raise ValidationError("Must have tls, or plainHttp: true, and not both.")
+
+
+class _IssuerSchema(StrictSchema):
+    certificate_file = Text(data_key="certificateFile", required=True)
+    key = Text(required=True)
+    passphrase_file = Text(data_key="passphraseFile")
+
+
+class _ClientAuthoritySchema(StrictSchema):
+    name = _name()
+    ca_file = Text(data_key="caFile", required=True)
+
+
+class _OidcSchema(StrictSchema):
+    """The shape alone: what may stand beside what is `kubemint.authentication.oidc.oidc_issuer_problems`."""
+
+    name = _name()
+    issuer = Text(required=True)
+    audiences = fields.List(Text(), required=True)
+    algorithms = fields.List(Text(), load_default=lambda: list(DEFAULT_ALGORITHMS))
+    required_claims = NamedEntries(keys=Text(), values=ClaimValue(), data_key="requiredClaims", load_default=dict)
+    identity_claim = Text(data_key="identityClaim", load_default=DEFAULT_IDENTITY_CLAIM)
+    leeway = Duration(load_default=DEFAULT_LEEWAY)
+    ca_file = Text(data_key="caFile")
+    jwks_uri = Text(data_key="jwksUri")
+    keys_file = Text(data_key="keysFile")
+    max_stale = Duration(data_key="maxStale", load_default=DEFAULT_MAX_STALE)
+    single_use = fields.Boolean(data_key="singleUse", load_default=False, truthy={True}, falsy={False})
+
+
+class _KubernetesSchema(StrictSchema):
+    name = _name()
+    issuer = Text(required=True)
+    audience = Text(required=True)
+    kubeconfig = Text()
+    in_cluster = fields.Boolean(data_key="inCluster", truthy={True}, falsy=set())
+    keys_file = Text(data_key="keysFile")
+
+    @validates_schema(skip_on_field_errors=True)
+    def _one_way(self, body: Mapping[str, Any], **_: Any) -> None:
+        if len(body.keys() & {"kubeconfig", "in_cluster", "keys_file"}) != 1:
+            raise ValidationError("Must name one of: kubeconfig, inCluster: true, keysFile.")
+
+
+class _AuthenticationSchema(StrictSchema):
+    tokens_file = Text(data_key="tokensFile")
+    certificates = _named(_ClientAuthoritySchema)
+    oidc = _named(_OidcSchema)
+    kubernetes = _named(_KubernetesSchema)
+
+
+class _LedgerSchema(StrictSchema):
+    url = Text(required=True, validate=_check_ledger_url)
+    lock_wait = Duration(data_key="lockWait", load_default=timedelta(seconds=2))
+
+
+class _ClusterSchema(StrictSchema):
+    name = Text(required=True)
+    server = Text(required=True, validate=SERVER_ADDRESS)
+    certificate_authority_file = Text(data_key="certificateAuthorityFile")
+
+
+class ConfigSchema(StrictSchema):
+    api_version = Text(data_key="apiVersion", required=True, validate=validate.Equal(API_VERSION))
+    kind = Text(required=True, validate=validate.Equal("Configuration"))
+    server = fields.Nested(_ServerSchema, required=True)
+    issuer = fields.Nested(_IssuerSchema, required=True)
+    policy_file = Text(data_key="policyFile", required=True)
+    authentication = fields.Nested(_AuthenticationSchema, required=True)
+    ledger = fields.Nested(_LedgerSchema, required=True)
+    cluster = fields.Nested(_ClusterSchema)

@@ -1,0 +1,133 @@
+"""Whether the conditions of an append hold, inside the transaction that writes it.
+
+What counts is what the database holds and what the transaction is about to add to it: rows that are
+pending are looked at as they are, so that a batch is still written by one statement a table. A condition
+is judged before the events that it is given with.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, assert_never
+
+from sqlalchemy import Table
+
+from kubemint.ledger import tables
+from kubemint.ledger.rows import QueryRows, RequestChange, RequestState, Row
+from kubemint.ledger.statements import CLOCKS_DIFFER_SECONDS, Cursor, Statements
+from kubemint.record import Condition, FewWaiting, PolicyDiffers, RequestOpen, TokenUnused, Unmet, WithinQuota
+
+_A_MINUTE: Final = timedelta(minutes=1)
+_A_SECOND: Final = timedelta(seconds=1)  # times of certificates are kept without their fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a transaction is about to write: rows by table, and changes of requests, in the entries' order."""
+
+    rows: defaultdict[Table, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    changes: list[RequestChange] = field(default_factory=list)
+
+    def add(self, found: QueryRows) -> None:
+        """Add what makes one more entry findable."""
+        for table, row in found.rows:
+            self.rows[table].append(row)
+        if found.change is not None:
+            self.changes.append(found.change)
+
+
+def first_unmet(
+    conditions: Sequence[Condition], pending: Pending, cursor: Cursor, statements: Statements
+) -> Unmet | None:
+    """Give the first of the conditions that does not hold, or None."""
+    for condition in conditions:
+        if (unmet := _judge(condition, pending, cursor, statements)) is not None:
+            return unmet
+    return None
+
+
+def _judge(condition: Condition, pending: Pending, cursor: Cursor, statements: Statements) -> Unmet | None:
+    match condition:
+        case WithinQuota():
+            return _judge_quota(condition, pending, cursor, statements)
+        case TokenUnused():
+            holds = not _is_used(condition, pending, cursor, statements)
+        case RequestOpen():
+            stands = _request(condition.request, pending, cursor, statements)
+            holds = stands == (RequestState.PENDING, condition.approvals)
+        case FewWaiting():
+            if _waiting(condition, pending, cursor, statements) < condition.most:
+                return None
+            return Unmet(condition=condition, retry_at=condition.now + _A_MINUTE)
+        case PolicyDiffers():
+            holds = _last_version(pending, cursor, statements) != condition.version
+        case _ as never:
+            assert_never(never)
+    return None if holds else Unmet(condition=condition)
+
+
+def _judge_quota(quota: WithinQuota, pending: Pending, cursor: Cursor, statements: Statements) -> Unmet | None:
+    """Look for the certificate that must be old enough: the `certificates`-th, newest first."""
+    since = int(quota.since.timestamp())
+    coming = [
+        row["decided_at"]
+        for row in pending.rows[tables.certificates]
+        if row["requester"] == quota.requester and row["profile"] == quota.profile and row["decided_at"] > since
+    ]
+    place = quota.certificates - 1 - len(coming)
+    if place < 0:
+        return _until(coming[-quota.certificates], quota)
+    cursor.execute(
+        statements.nth_recent_certificate,
+        (quota.requester, quota.profile, since, quota.requester, since - CLOCKS_DIFFER_SECONDS, place),
+    )
+    row = cursor.fetchone()
+    return None if row is None else _until(row[0], quota)
+
+
+def _until(decided_at: int, quota: WithinQuota) -> Unmet:
+    return Unmet(condition=quota, retry_at=datetime.fromtimestamp(decided_at, UTC) + quota.per + _A_SECOND)
+
+
+def _is_used(token: TokenUnused, pending: Pending, cursor: Cursor, statements: Statements) -> bool:
+    wanted = (token.authority, token.token_id)
+    if any((row["authority"], row["token_id"]) == wanted for row in pending.rows[tables.token_uses]):
+        return True
+    cursor.execute(statements.find_token_use, wanted)
+    return cursor.fetchone() is not None
+
+
+def _request(request: str, pending: Pending, cursor: Cursor, statements: Statements) -> tuple[Any, int] | None:
+    """Give the state and the approvals of a request, or None where there is no such request."""
+    cursor.execute(statements.find_request, (request,))
+    row = cursor.fetchone() or _pending_request(request, pending)
+    if row is None:
+        return None
+    state, approvals = row
+    for change in pending.changes:
+        if change.request == request and state == RequestState.PENDING:
+            state, approvals = change.state, approvals + change.approvals
+    return state, approvals
+
+
+def _pending_request(request: str, pending: Pending) -> tuple[str, int] | None:
+    for row in pending.rows[tables.requests]:
+        if row["id"] == request:
+            return row["state"], row["approvals"]
+    return None
+
+
+def _waiting(few: FewWaiting, pending: Pending, cursor: Cursor, statements: Statements) -> int:
+    cursor.execute(statements.count_waiting, (few.requester, int(few.now.timestamp())))
+    coming = [row for row in pending.rows[tables.requests] if row["requester"] == few.requester]
+    stored: int = cursor.fetchone()[0]
+    return stored + len(coming)
+
+
+def _last_version(pending: Pending, cursor: Cursor, statements: Statements) -> str | None:
+    if coming := pending.rows[tables.policies]:
+        return str(coming[-1]["version"])
+    cursor.execute(statements.last_policy)
+    row = cursor.fetchone()
+    return None if row is None else str(row[0])

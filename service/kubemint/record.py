@@ -1,0 +1,180 @@
+"""What the record is made of: a try, the event that comes of it, and the entry that tells of it for ever.
+
+An event is what the ledger keeps and what the log line on standard output shows. The keys of its fields are
+part of the contract: entries written today are read by every later version. Some of what is written is true
+only if nothing else was written meanwhile: those are the conditions, judged in the transaction that writes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Final
+
+import orjson
+
+from kubemint.policy.rules import Policy
+from kubemint.requester import Requester
+from kubemint.x509.request import Submission
+
+IDEMPOTENCY_KEY: Final = "idempotencyKey"
+
+
+class EventKind(StrEnum):
+    """What an entry of the ledger tells."""
+
+    ISSUED = "issued"
+    REFUSED = "refused"
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    DENIED = "denied"
+    POLICY_CHANGED = "policy-changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """A request that has all its approvals: its name, by whom, and when it was made."""
+
+    request: str
+    by: tuple[str, ...]
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to get a certificate: who, what, when, and under which policy.
+
+    `request_id` is the door's name for it, by which the log line is found; the record does without.
+    """
+
+    requester: Requester
+    submission: Submission
+    time: datetime
+    policy: Policy
+    idempotency_key: str | None
+    request_id: str | None = None
+    approved: Approved | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingApproval:
+    """A request that waits: its name, how many operators must approve it, and until when."""
+
+    request: str
+    approvals: int
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What an operator said of a request, and of exactly which terms."""
+
+    approver: Requester
+    request: str
+    digest: str
+    reason: str
+    time: datetime
+    policy_version: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One fact for the record. `fields` are JSON values; `body` is what is stored and hashed."""
+
+    kind: EventKind
+    time: datetime
+    fields: Mapping[str, Any]
+    request_id: str | None = None
+
+    @cached_property
+    def body(self) -> bytes:
+        """The canonical bytes: JSON, keys sorted, no spaces, UTF-8; a reader can rebuild them from the fields."""
+        return orjson.dumps(self.fields, option=orjson.OPT_SORT_KEYS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A line of the ledger: an event that is durable, and its place."""
+
+    index: int
+    kind: EventKind
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithinQuota:
+    """Fewer than `certificates` were issued to this requester under this profile since `since`."""
+
+    requester: str
+    profile: str
+    certificates: int
+    since: datetime
+    per: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenUnused:
+    """No entry tells of a use of this token, which counts once."""
+
+    authority: str
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOpen:
+    """The request waits for approval, and has so many of them."""
+
+    request: str
+    approvals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDiffers:
+    """The last `policy-changed` entry names another version, or there is none."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewWaiting:
+    """Fewer than `most` requests of this requester wait for approval at this time."""
+
+    requester: str
+    most: int
+    now: datetime
+
+
+Condition = WithinQuota | TokenUnused | RequestOpen | PolicyDiffers | FewWaiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmet:
+    """A condition that does not hold; `retry_at` is when it will, if time alone makes it so."""
+
+    condition: Condition
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What stands in the ledger for what was appended.
+
+    Its own entries or, if `repeated`, that of an earlier event; or, where `unmet` is set, the entry that
+    tells of it, and none if there is nothing to tell.
+    """
+
+    entries: tuple[Entry, ...]
+    repeated: bool = False
+    unmet: Unmet | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """The last of the entries: the one that an answer is about."""
+        return self.entries[-1]
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write an aware moment in UTC, to the second or, where it has a fraction, to the microsecond."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
