@@ -102,7 +102,7 @@ def _codes(answer: Answer) -> list[str]:
 def test_a_line_of_renewals(line: Line) -> None:
     """Each certificate gets the next, and each record names the one before and the first proof."""
     body, files = line.first()
-    proven = line.last()["time"]
+    proven, serial_number = line.last()["time"], body["serialNumber"]
     for _ in range(3):
         answer = line.ask(files)
         assert answer.status == 201, answer.text
@@ -110,7 +110,7 @@ def test_a_line_of_renewals(line: Line) -> None:
         told = line.last()
         assert (told["method"], told["requester"], told["evidence"]) == (
             "renewal",
-            "token:requester",
+            f"renewal:{serial_number}",
             body["credentialId"],
         )
         assert told["renews"]["first"]["method"] == "token"
@@ -139,6 +139,18 @@ def test_a_holder_has_no_role(line: Line) -> None:
     others = "/v1/certificates?requester=token:operator"
     assert line.service.call("GET", others, token="requester").status == 200
     assert line.service.call("GET", others, client_certificate=files).status == 403
+
+
+def test_a_holder_sees_its_own_line_alone(line: Line) -> None:
+    """Whoever asked first may have asked for others too: their certificates are not the holder's to see or to get."""
+    bobs = line.ask(None, user="bob", **{"Idempotency-Key": "bobs"}).json()
+    _, files = line.first()
+    renewed = line.ask(files).json()
+    listed = line.service.call("GET", "/v1/certificates", client_certificate=files).json()["items"]
+    assert [item["serialNumber"] for item in listed] == [renewed["serialNumber"]]
+    shown = line.service.call("GET", f"/v1/certificates/{bobs['serialNumber']}", client_certificate=files)
+    assert shown.status == 404
+    assert line.ask(files, user="bob", **{"Idempotency-Key": "bobs"}).status == 403
 
 
 def test_a_wrong_token_beside_a_good_certificate(line: Line) -> None:
