@@ -142,7 +142,7 @@ def test_a_holder_has_no_role(line: Line) -> None:
 
 
 def test_a_holder_sees_its_own_line_alone(line: Line) -> None:
-    """Whoever asked first may have asked for others too: their certificates are not the holder's to see or to get."""
+    """Whoever asked first may have asked for others too: their certificates are not for the holder to see."""
     bobs = line.ask(None, user="bob", **{"Idempotency-Key": "bobs"}).json()
     _, files = line.first()
     renewed = line.ask(files).json()
