@@ -222,3 +222,15 @@ def test_closed_it_fetches_no_more(server: IssuerServer) -> None:
         has(keys, "two")
         time.sleep(0.3)
         assert server.asked_for() == asked
+
+
+def test_the_first_keys_are_waited_for(server: IssuerServer) -> None:
+    """Who starts before it serves has keys for whoever comes first; an issuer that hangs is not waited for."""
+    with keys_of(server) as keys:
+        keys.start()
+        keys.await_first(time.monotonic() + 5)
+        assert took(lambda: has(keys, "one")) < 0.1
+    server.answer = server.hang
+    with keys_of(server) as keys:
+        keys.start()
+        assert 0.2 <= took(lambda: keys.await_first(time.monotonic() + 0.3)) < 1.0

@@ -43,6 +43,9 @@ class FileKeys:
     def start(self) -> None:
         """Keep `KeySource.start`: nothing runs."""
 
+    def await_first(self, deadline: float) -> None:
+        """Keep `KeySource.await_first`: they are here."""
+
     def close(self) -> None:
         """Keep `KeySource.close`: nothing runs."""
 

@@ -40,6 +40,9 @@ class KeySource(Protocol):
     def start(self) -> None:
         """Begin to fetch ahead of the first use, in the process that will use it. Nothing needs this."""
 
+    def await_first(self, deadline: float) -> None:
+        """Wait for the first keys, or for their absence, at most until this moment of `time.monotonic`."""
+
     def close(self) -> None:
         """Stop what runs in the background."""
 

@@ -8,6 +8,7 @@ learns why, and neither sees the token.
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,6 +36,7 @@ DEFAULT_ALGORITHMS: Final = (
 DEFAULT_LEEWAY: Final = timedelta(seconds=30)
 DEFAULT_MAX_STALE: Final = timedelta(hours=24)
 DEFAULT_IDENTITY_CLAIM: Final = "sub"
+START_SECONDS: Final = 2.0  # for the keys of all issuers together
 CLAIMS_MAX_OCTETS: Final = 8 * 1024
 
 _LEEWAY_MAX: Final = timedelta(minutes=5)
@@ -124,9 +126,16 @@ class OidcAuthenticator:
             raise _refused(issuer.name, str(fault)) from None
 
     def start(self) -> None:
-        """Fetch the keys ahead of the first token. Call it in each worker, after the fork."""
+        """Fetch the keys ahead of the first token. Call it in each worker, after the fork and before it serves.
+
+        A burst at a service that has just started finds keys there; an issuer that hangs delays the start by
+        `START_SECONDS` and no more.
+        """
         for _, keys in self._known.values():
             keys.start()
+        deadline = time.monotonic() + START_SECONDS
+        for _, keys in self._known.values():
+            keys.await_first(deadline)
 
     def close(self) -> None:
         """Stop the threads that fetch. Without it they end with the process."""

@@ -93,6 +93,12 @@ class RemoteKeys:
             self._thread = threading.Thread(target=self._run, name=f"keys of {self._name}", daemon=True)
             self._thread.start()
 
+    def await_first(self, deadline: float) -> None:
+        """Keep `KeySource.await_first`."""
+        with self._changed:
+            left = max(0.0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: self._finished > 0 or self._closed, left)
+
     def close(self) -> None:
         """Keep `KeySource.close`. A fetch that runs is not cut short: it ends at its deadline, with its thread."""
         with self._changed:
