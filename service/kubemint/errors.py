@@ -18,6 +18,7 @@
     ├── IdentityUnavailable       who vouches for the requester cannot be asked, so nothing is known of it
     ├── SigningFailed             the issuer key did not sign, or what it signed is not what was decided
     ├── InvalidDocument           YAML or JSON that cannot be read, or could be read in two ways
+    ├── InvalidProof              what should show that the log was not changed does not show it
     ├── ServiceUnavailable        the service was asked and did not answer, or answered with a fault
     └── ConfigurationError        the service must not start like this
 
@@ -159,6 +160,12 @@ class InvalidDocument(KubemintError):
     """Text that is not YAML or JSON, or that two readers could read differently."""
 
     code = "invalid-document"
+
+
+class InvalidProof(KubemintError):
+    """A proof, signature, tile or receipt of the log that cannot be read, or does not hold."""
+
+    code = "invalid-proof"
 
 
 class ServiceUnavailable(KubemintError):

@@ -15,7 +15,12 @@ from kubemint.requester import Method
 from kubemint.web import problems
 from kubemint.x509.keys import KEY_TYPES
 
-NEVER_OVER_HTTP = {"ServiceRefused", "ServiceUnavailable", "ConfigurationError"}  # the command line's own
+NEVER_OVER_HTTP = {
+    "ServiceRefused",
+    "ServiceUnavailable",
+    "ConfigurationError",
+    "InvalidProof",
+}  # the command line's
 FALLBACK = "bad-request"  # for what werkzeug refuses and nobody named
 GUIDE = (REPOSITORY / "docs/errors.md").read_text()
 
