@@ -4,8 +4,7 @@ Nothing of the CSR gets here but its public key (promise P3). The names are thos
 one RDN each, groups first and then the user, as UTF8String (RFC 5280 4.1.2.4).
 
 The structure is RFC 5280's, written down in the library's ASN.1 declarations: what does not change from
-certificate to certificate is encoded once for an issuer, and the key signs one string of octets, as a
-key that is elsewhere does.
+certificate to certificate is encoded once for an issuer.
 """
 
 import hashlib
@@ -18,14 +17,13 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 from cryptography.x509.oid import NameOID
 
-from kubemint.errors import SigningFailed
 from kubemint.x509 import profile
 from kubemint.x509.issuer import Issuer
 from kubemint.x509.profile import CertificateTerms
+from kubemint.x509.signed import Extension, Time, algorithm, extension, sign_structure, time, tlv
 
 CREDENTIAL_ID_PREFIX: Final = "X509SHA256="  # k8s.io/apiserver, authentication/request/x509
 _VERSION_3: Final = 2  # RFC 5280 4.1.2.1
-_FIRST_GENERALIZED_YEAR: Final = 2050
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +46,7 @@ def sign_certificate(terms: CertificateTerms, issuer: Issuer, serial_number: int
         SigningFailed: the key could not, or would not, sign.
     """
     tbs = asn1.encode_der(_tbs_certificate(terms, issuer, serial_number))
-    try:
-        signature = issuer.sign(tbs)
-    except Exception as fault:  # a key may be remote hardware: whatever it raises means "not signed"
-        raise SigningFailed(f"the issuer key did not sign: {type(fault).__name__}") from fault
-    der = asn1.encode_der(
-        _Certificate(
-            tbs=_tlv(tbs), signature_algorithm=_frame(issuer).algorithm, signature=asn1.BitString(signature, 0)
-        )
-    )
+    der = sign_structure(tbs, issuer)
     return SignedCertificate(
         der=der,
         serial_number=format_serial(serial_number),
@@ -84,15 +74,8 @@ class _Attribute:
 
 @asn1.sequence
 class _Validity:
-    not_before: asn1.UTCTime | asn1.GeneralizedTime
-    not_after: asn1.UTCTime | asn1.GeneralizedTime
-
-
-@asn1.sequence
-class _Extension:
-    oid: x509.ObjectIdentifier
-    critical: Annotated[bool, asn1.Default(False)]
-    value: bytes
+    not_before: Time
+    not_after: Time
 
 
 @asn1.sequence
@@ -110,14 +93,7 @@ class _TbsCertificate:
     validity: _Validity
     subject: list[asn1.SetOf[_Attribute]]
     public_key: asn1.TLV
-    extensions: Annotated[list[_Extension], asn1.Explicit(3)]
-
-
-@asn1.sequence
-class _Certificate:
-    tbs: asn1.TLV
-    signature_algorithm: asn1.TLV
-    signature: asn1.BitString
+    extensions: Annotated[list[Extension], asn1.Explicit(3)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,20 +102,20 @@ class _Frame:
 
     algorithm: asn1.TLV
     name: asn1.TLV
-    before_key: tuple[_Extension, ...]
-    authority_key: _Extension
+    before_key: tuple[Extension, ...]
+    authority_key: Extension
 
 
 @lru_cache(maxsize=8)
 def _frame(issuer: Issuer) -> _Frame:
     return _Frame(
-        algorithm=_tlv(issuer.signature_algorithm_der),
-        name=_tlv(issuer.subject_der),
+        algorithm=algorithm(issuer),
+        name=tlv(issuer.subject_der),
         before_key=(
-            _extension(profile.BASIC_CONSTRAINTS, critical=True),
-            _extension(profile.EXTENDED_KEY_USAGE, critical=False),
+            extension(profile.BASIC_CONSTRAINTS, critical=True),
+            extension(profile.EXTENDED_KEY_USAGE, critical=False),
         ),
-        authority_key=_extension(issuer.authority_key_identifier, critical=False),
+        authority_key=extension(issuer.authority_key_identifier, critical=False),
     )
 
 
@@ -152,9 +128,9 @@ def _tbs_certificate(terms: CertificateTerms, issuer: Issuer, serial_number: int
         serial_number=serial_number,
         signature_algorithm=frame.algorithm,
         issuer=frame.name,
-        validity=_Validity(not_before=_time(terms.not_before), not_after=_time(terms.not_after)),
+        validity=_Validity(not_before=time(terms.not_before), not_after=time(terms.not_after)),
         subject=subject,
-        public_key=_tlv(terms.spki_der),
+        public_key=tlv(terms.spki_der),
         extensions=[
             *frame.before_key,
             _key_usage(profile.key_usage(terms.public_key)),
@@ -164,26 +140,13 @@ def _tbs_certificate(terms: CertificateTerms, issuer: Issuer, serial_number: int
     )
 
 
-def _extension(value: x509.ExtensionType, *, critical: bool) -> _Extension:
-    return _Extension(oid=value.oid, critical=critical, value=value.public_bytes())
-
-
 @lru_cache(maxsize=8)
-def _key_usage(usage: x509.KeyUsage) -> _Extension:
-    return _extension(usage, critical=True)
+def _key_usage(usage: x509.KeyUsage) -> Extension:
+    return extension(usage, critical=True)
 
 
-def _subject_key(spki_der: bytes) -> _Extension:
+def _subject_key(spki_der: bytes) -> Extension:
     """RFC 5280 4.2.1.2, method 1: SHA-1 of the key's bits, which names the key and proves nothing."""
     bits = asn1.decode_der(_SubjectPublicKeyInfo, spki_der).key.as_bytes()
     digest = hashlib.sha1(bits, usedforsecurity=False).digest()
-    return _extension(x509.SubjectKeyIdentifier(digest), critical=False)
-
-
-def _time(moment: datetime) -> asn1.UTCTime | asn1.GeneralizedTime:
-    """RFC 5280 4.1.2.5: two digits for the year through 2049, four from 2050 on."""
-    return asn1.UTCTime(moment) if moment.year < _FIRST_GENERALIZED_YEAR else asn1.GeneralizedTime(moment)
-
-
-def _tlv(der: bytes) -> asn1.TLV:
-    return asn1.decode_der(asn1.TLV, der)
+    return extension(x509.SubjectKeyIdentifier(digest), critical=False)

@@ -1,0 +1,202 @@
+"""Answer whether a certificate counts: the Online Certificate Status Protocol (RFC 6960).
+
+Whatever octets come in, octets go out that an OCSP client reads: a question that cannot be read is
+answered as malformed, one about another CA's certificate as unauthorized, neither with a signature.
+"""
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final, assert_never
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+
+from kubemint.errors import SigningFailed
+from kubemint.x509.issuer import Issuer
+from kubemint.x509.profile import SERIAL_BITS
+from kubemint.x509.responder import Responder
+from kubemint.x509.revocation import RevocationReason, reason_flag
+
+
+def _unsuccessful(status: ocsp.OCSPResponseStatus) -> bytes:
+    return ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
+
+
+MALFORMED_REQUEST: Final = _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
+UNAUTHORIZED: Final = _unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)  # RFC 6960 2.3: not ours to say
+INTERNAL_ERROR: Final = _unsuccessful(ocsp.OCSPResponseStatus.INTERNAL_ERROR)  # where the key did not sign
+TRY_LATER: Final = _unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)  # where the record cannot be read
+
+_NONCE_LENGTHS: Final = range(1, 129)  # octets: RFC 9654 2.1
+_SERIAL_END: Final = 1 << SERIAL_BITS
+_CERT_ID_HASHES: Final[tuple[hashes.HashAlgorithm, ...]] = (
+    hashes.SHA1(),  # noqa: S303 - it names an issuer, as nearly all clients do (RFC 5019 2.1.1), and proves nothing
+    hashes.SHA256(),
+)
+_KNOWN_EXTENSIONS: Final = (x509.OCSPNonce, x509.OCSPAcceptableResponses)  # there is but one kind of answer
+_PERCENT: Final = re.compile(r"%(2[BbFf]|3[Dd])")  # + / = as a client writes them in a path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Good:
+    """The certificate was issued and is not revoked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """The certificate ended before its time. `revoked_at` is aware UTC."""
+
+    revoked_at: datetime
+    reason: RevocationReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """Nothing is recorded about such a certificate."""
+
+
+CertificateStatus = Good | Revoked | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """Which certificate, and what must come back with the answer; `algorithm` names the issuer by its hash."""
+
+    algorithm: hashes.HashAlgorithm
+    issuer_hashes: tuple[bytes, bytes]
+    serial_number: int
+    nonce: x509.OCSPNonce | None
+
+
+def answer_ocsp(  # noqa: PLR0913 - the question, who answers, and for how long: each is named where it is called
+    request_der: bytes,
+    issuer: Issuer,
+    status_of: Callable[[int], CertificateStatus],
+    *,
+    now: datetime,
+    good_for: timedelta,
+    responder: Responder | None,
+) -> bytes:
+    """Answer an OCSP request, in DER; the issuer itself signs where there is no responder.
+
+    `status_of` is asked about positive serial numbers of at most 20 octets, and what it raises passes
+    through. The answer holds from `now`, which is aware UTC, for `good_for`, both in whole seconds.
+
+    Raises:
+        SigningFailed: the key did not sign this answer: `INTERNAL_ERROR` is what the client may know.
+    """
+    try:
+        question = _read(request_der)
+    except (ValueError, NotImplementedError, x509.DuplicateExtension):  # NotImplementedError: several certificates
+        return MALFORMED_REQUEST
+    except UnsupportedAlgorithm:
+        return UNAUTHORIZED
+    if question.issuer_hashes != _issuer_hashes(issuer).get(question.algorithm.name):
+        return UNAUTHORIZED
+    issued_here = 0 < question.serial_number < _SERIAL_END
+    status = status_of(question.serial_number) if issued_here else Unknown()
+    signer = issuer if responder is None else responder.signer
+    builder = _answer(question, status, now.replace(microsecond=0), good_for).responder_id(
+        ocsp.OCSPResponderEncoding.HASH, signer.certificate
+    )
+    if responder is not None:
+        builder = builder.certificates([responder.certificate])
+    return _sign(builder, signer, question, status)
+
+
+def request_from_path(unverified_path: str) -> bytes | None:
+    """Decode the request that a GET has behind the service's path (RFC 6960 A.1); None if it is not base64.
+
+    A web server may or may not have taken the percent encoding away: base64 has no percent sign.
+    """
+    text = _PERCENT.sub(lambda found: chr(int(found[1], 16)), unverified_path)
+    try:
+        return base64.b64decode(text, validate=True) or None
+    except ValueError:
+        return None
+
+
+def _read(request_der: bytes) -> _Question:
+    request = ocsp.load_der_ocsp_request(request_der)
+    if any(each.critical and not isinstance(each.value, _KNOWN_EXTENSIONS) for each in request.extensions):
+        raise ValueError("a critical extension that is not understood (RFC 6960 4.1.2)")
+    nonce = next((each.value for each in request.extensions if isinstance(each.value, x509.OCSPNonce)), None)
+    if nonce is not None and len(nonce.nonce) not in _NONCE_LENGTHS:
+        raise ValueError("a nonce that is empty or too long")
+    return _Question(
+        algorithm=request.hash_algorithm,
+        issuer_hashes=(request.issuer_name_hash, request.issuer_key_hash),
+        serial_number=request.serial_number,
+        nonce=nonce,
+    )
+
+
+@lru_cache(maxsize=8)
+def _issuer_hashes(issuer: Issuer) -> dict[str, tuple[bytes, bytes]]:
+    """Give hash of name and hash of key, for each name of a hash, as requests name their issuer."""
+    own = issuer.certificate
+    named = [ocsp.OCSPRequestBuilder().add_certificate(own, own, each).build() for each in _CERT_ID_HASHES]
+    return {each.hash_algorithm.name: (each.issuer_name_hash, each.issuer_key_hash) for each in named}
+
+
+def _answer(
+    question: _Question, status: CertificateStatus, this_update: datetime, good_for: timedelta
+) -> ocsp.OCSPResponseBuilder:
+    word, revoked_at, reason = _wire_status(status)
+    name_hash, key_hash = question.issuer_hashes
+    builder = ocsp.OCSPResponseBuilder().add_response_by_hash(
+        issuer_name_hash=name_hash,
+        issuer_key_hash=key_hash,
+        serial_number=question.serial_number,
+        algorithm=question.algorithm,
+        cert_status=word,
+        this_update=this_update,
+        next_update=this_update + good_for,
+        revocation_time=revoked_at,
+        revocation_reason=reason,
+    )
+    return builder if question.nonce is None else builder.add_extension(question.nonce, critical=False)
+
+
+def _wire_status(
+    status: CertificateStatus,
+) -> tuple[ocsp.OCSPCertStatus, datetime | None, x509.ReasonFlags | None]:
+    match status:
+        case Good():
+            return ocsp.OCSPCertStatus.GOOD, None, None
+        case Revoked():
+            return (
+                ocsp.OCSPCertStatus.REVOKED,
+                status.revoked_at.replace(microsecond=0),
+                reason_flag(status.reason),
+            )
+        case Unknown():
+            return ocsp.OCSPCertStatus.UNKNOWN, None, None
+        case _:
+            assert_never(status)
+
+
+def _sign(
+    builder: ocsp.OCSPResponseBuilder, signer: Issuer, question: _Question, status: CertificateStatus
+) -> bytes:
+    """Sign, and read what was signed: a remote key may have signed something else."""
+    try:
+        response_der = builder.sign(signer.key, signer.signature_hash).public_bytes(Encoding.DER)
+    except Exception as fault:  # a key may be remote hardware: whatever it raises means "not signed"
+        raise SigningFailed(f"the key for OCSP did not sign: {type(fault).__name__}") from fault
+    response = ocsp.load_der_ocsp_response(response_der)
+    try:
+        signer.verify(response.signature, response.tbs_response_bytes)
+    except InvalidSignature as fault:
+        raise SigningFailed("the signature of the OCSP answer does not hold") from fault
+    said = (response.certificate_status, response.revocation_time_utc, response.revocation_reason)
+    if response.serial_number != question.serial_number or said != _wire_status(status):
+        raise SigningFailed("the OCSP answer differs from the record")
+    return response_der
