@@ -155,8 +155,17 @@ def test_what_only_looks_like_a_certificate_s_id_is_foreign(value: str) -> None:
 
 @pytest.mark.parametrize(
     "group",
-    ["kubemint:serial:", "kubemint:serial:0", "kubemint:serial:0G", "kubemint:serial:0A", "kubemint:serial:00\n"]
-    + ["kubemint:serial:" + "00" * 21, "kubemint:serial", "KUBEMINT:SERIAL:00", "x:kubemint:serial:00"],
+    [
+        "kubemint:serial:",
+        "kubemint:serial:0",
+        "kubemint:serial:0G",
+        "kubemint:serial:0A",
+        "kubemint:serial:00\n",
+        "kubemint:serial:" + "00" * 21,
+        "kubemint:serial",
+        "KUBEMINT:SERIAL:00",
+        "x:kubemint:serial:00",
+    ],
 )
 def test_what_only_looks_like_a_serial_is_none(group: str) -> None:
     """A serial number is whole octets, at most twenty, in lower-case hexadecimal."""
