@@ -59,45 +59,15 @@ def authorization_configuration(
     seconds = _checked_seconds(unauthorized_ttl)
     risk = _wrapped(_risk_of(failure_policy))
     nodes, controllers, certificates = (json.dumps(condition) for condition in MATCH_CONDITIONS)
-    return f"""\
-# For kube-apiserver 1.32 and later: --authorization-config=THIS FILE, in place of --authorization-mode and of
-# every --authorization-webhook flag. Give it to each API server; a change is read within a minute.
-# Whoever is in system:masters is let through before any authorizer: those certificates cannot be revoked.
-apiVersion: apiserver.config.k8s.io/v1
-kind: AuthorizationConfiguration
-authorizers:
-  # First, because the first that allows has decided: after RBAC it would never be asked about a permission.
-  - type: Webhook
-    name: kubemint
-    webhook:
-      # Longer holds each request up for longer when kubemint is slow; at most 30s.
-      timeout: 3s
-      # Never used: kubemint answers "denied" or "no opinion", and allows nothing. The field must be there.
-      authorizedTTL: {seconds}s
-      # "No opinion" is cached for this long, so a revoked certificate goes on for this long at most. Shorter
-      # asks more often. 0s would not mean 0: it would mean the default of 30s.
-      unauthorizedTTL: {seconds}s
-      subjectAccessReviewVersion: v1
-      matchConditionSubjectAccessReviewVersion: v1
-{risk}
-      failurePolicy: {failure_policy.value}
-      connectionInfo:
-        type: KubeConfigFile
-        kubeConfigFile: {json.dumps(file)}
-      # All must be true for kubemint to be asked; tokens and service accounts never wait for it.
-      matchConditions:
-        # Kubelets are left alone, so that no outage here stops the nodes. A certificate in system:nodes
-        # can therefore not be revoked; the policy grants that group to nobody unless it is reserved by name.
-        - expression: {nodes}
-        # Nor does an outage stop the control plane, which has certificates too. The same holds for these names.
-        - expression: {controllers}
-        # A certificate, by the id that the API server gives it, or by the group with its serial number.
-        - expression: {certificates}
-  - type: Node
-    name: node
-  - type: RBAC
-    name: rbac
-"""
+    return _CONFIGURATION.format(
+        seconds=seconds,
+        risk=risk,
+        failure_policy=failure_policy.value,
+        file=json.dumps(file),
+        nodes=nodes,
+        controllers=controllers,
+        certificates=certificates,
+    )
 
 
 def legacy_flags(*, kubeconfig_file: str, unauthorized_ttl: timedelta = UNAUTHORIZED_TTL) -> tuple[str, ...]:
@@ -228,3 +198,44 @@ def _checked_ca(pem: bytes) -> bytes:
     except ValueError:
         raise ConfigurationError("certificate authority", ["holds no certificate in PEM"]) from None
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+
+
+_CONFIGURATION: Final = """\
+# For kube-apiserver 1.32 and later: --authorization-config=THIS FILE, in place of --authorization-mode and of
+# every --authorization-webhook flag. Give it to each API server; a change is read within a minute.
+# Whoever is in system:masters is let through before any authorizer: those certificates cannot be revoked.
+apiVersion: apiserver.config.k8s.io/v1
+kind: AuthorizationConfiguration
+authorizers:
+  # First, because the first that allows has decided: after RBAC it would never be asked about a permission.
+  - type: Webhook
+    name: kubemint
+    webhook:
+      # Longer holds each request up for longer when kubemint is slow; at most 30s.
+      timeout: 3s
+      # Never used: kubemint answers "denied" or "no opinion", and allows nothing. The field must be there.
+      authorizedTTL: {seconds}s
+      # "No opinion" is cached for this long, so a revoked certificate goes on for this long at most. Shorter
+      # asks more often. 0s would not mean 0: it would mean the default of 30s.
+      unauthorizedTTL: {seconds}s
+      subjectAccessReviewVersion: v1
+      matchConditionSubjectAccessReviewVersion: v1
+{risk}
+      failurePolicy: {failure_policy}
+      connectionInfo:
+        type: KubeConfigFile
+        kubeConfigFile: {file}
+      # All must be true for kubemint to be asked; tokens and service accounts never wait for it.
+      matchConditions:
+        # Kubelets are left alone, so that no outage here stops the nodes. A certificate in system:nodes
+        # can therefore not be revoked; the policy grants that group to nobody unless it is reserved by name.
+        - expression: {nodes}
+        # Nor does an outage stop the control plane, which has certificates too. The same holds for these names.
+        - expression: {controllers}
+        # A certificate, by the id that the API server gives it, or by the group with its serial number.
+        - expression: {certificates}
+  - type: Node
+    name: node
+  - type: RBAC
+    name: rbac
+"""
