@@ -6,14 +6,16 @@ and why (promise P7). It holds no secret.
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from kubemint.errors import Reason
+from kubemint.errors import ConfigurationError, Reason
 from kubemint.policy.decision import Granted
 from kubemint.record import (
     IDEMPOTENCY_KEY,
@@ -26,8 +28,13 @@ from kubemint.record import (
     rfc3339,
 )
 from kubemint.requester import Method, Renewal, Requester
+from kubemint.transparency.tiles import ENTRY_MAX_OCTETS
 from kubemint.x509.certificate import SignedCertificate
 from kubemint.x509.request import SigningRequest
+
+_UNBOUNDED: Final = frozenset({"groups", "subject", "claims"})  # what a requester can make large
+_FEW: Final = 20
+_SHORT: Final = 200
 
 
 def issued_event(
@@ -91,9 +98,29 @@ def verdict_event(kind: EventKind, verdict: Verdict) -> Event:
 
 
 def policy_changed_event(version: str, text: str, time: datetime) -> Event:
-    """Tell that decisions are made under another policy from now on, with its whole text."""
-    fields = {"kind": EventKind.POLICY_CHANGED.value, "time": rfc3339(time), "version": version, "text": text}
-    return Event(kind=EventKind.POLICY_CHANGED, time=time, fields=fields)
+    """Tell that decisions are made under another policy from now on, with its whole text.
+
+    A text too large for an entry is recorded deflated (RFC 1950).
+
+    Raises:
+        ConfigurationError: it is too large even so.
+    """
+    fields = {"kind": EventKind.POLICY_CHANGED.value, "time": rfc3339(time), "version": version}
+    plain = Event(kind=EventKind.POLICY_CHANGED, time=time, fields={**fields, "text": text})
+    if len(plain.body) <= ENTRY_MAX_OCTETS:
+        return plain
+    deflated = base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+    small = Event(kind=EventKind.POLICY_CHANGED, time=time, fields={**fields, "textDeflated": deflated})
+    if len(small.body) > ENTRY_MAX_OCTETS:
+        problem = f"is too large for the record: {len(small.body)} octets deflated, and {ENTRY_MAX_OCTETS} fit"
+        raise ConfigurationError("policy", [problem])
+    return small
+
+
+def policy_text(entry: Entry) -> str:
+    """Give the text of the policy that a `policy-changed` entry tells of."""
+    text: str | None = entry.fields.get("text")
+    return zlib.decompress(base64.b64decode(entry.fields["textDeflated"])).decode() if text is None else text
 
 
 def lifetime_seconds(grant: Granted) -> int:
@@ -117,7 +144,7 @@ def refused_event(attempt: Attempt, reasons: Sequence[Reason], request: SigningR
     """Tell that the policy turned a request down."""
     fields = _about_attempt(EventKind.REFUSED, attempt) | _about_request(request)
     fields["reasons"] = [reason_fields(reason) for reason in reasons]
-    return _event(EventKind.REFUSED, attempt, fields)
+    return _fitting(_event(EventKind.REFUSED, attempt, fields))
 
 
 def unfit_event(attempt: Attempt, reasons: Sequence[Reason], subject: str | None) -> Event:
@@ -126,12 +153,21 @@ def unfit_event(attempt: Attempt, reasons: Sequence[Reason], subject: str | None
     fields["reasons"] = [reason_fields(reason) for reason in reasons]
     if subject is not None:
         fields["subject"] = subject
-    return _event(EventKind.REFUSED, attempt, fields)
+    return _fitting(_event(EventKind.REFUSED, attempt, fields))
 
 
 def reason_fields(reason: Reason) -> dict[str, str]:
     """Give a reason as JSON has it, in the record as in the answer."""
     return {"code": reason.code, "message": reason.message, "path": reason.path}
+
+
+def _fitting(refusal: Event) -> Event:
+    """Shorten a refusal that is too large for an entry: it says so, and no request is too large to be recorded."""
+    if len(refusal.body) <= ENTRY_MAX_OCTETS:
+        return refusal
+    fields = {name: value for name, value in refusal.fields.items() if name not in _UNBOUNDED}
+    reasons = [{**reason, "message": reason["message"][:_SHORT]} for reason in refusal.fields["reasons"][:_FEW]]
+    return replace(refusal, fields={**fields, "reasons": reasons, "shortened": True})
 
 
 def _event(kind: EventKind, attempt: Attempt, fields: Mapping[str, Any]) -> Event:

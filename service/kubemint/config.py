@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from marshmallow import ValidationError
-from sqlalchemy.engine import make_url
 
 from kubemint.authentication.kubernetes import KubernetesCluster, Review
 from kubemint.authentication.mtls import ClientAuthority
 from kubemint.authentication.oidc import OidcIssuer, oidc_issuer_problems
+from kubemint.config_ledger import LedgerPlace, Log, ledger_place, log_settings
 from kubemint.config_schemas import SERVER_ADDRESS, ConfigSchema, host_and_port
 from kubemint.documents import load_yaml_file
 from kubemint.errors import ConfigurationError
@@ -84,8 +84,8 @@ class Config:
     client_authorities: tuple[ClientAuthority, ...]
     oidc_issuers: tuple[OidcIssuer, ...]
     kubernetes_clusters: tuple[KubernetesCluster, ...]
-    ledger_file: Path
-    ledger_lock_wait: timedelta
+    ledger: LedgerPlace
+    log: Log
     cluster: Cluster | None
 
 
@@ -153,8 +153,8 @@ def load(file: Path) -> Config:
         ),
         oidc_issuers=issuers,
         kubernetes_clusters=clusters,
-        ledger_file=directory / (make_url(body["ledger"]["url"]).database or ""),
-        ledger_lock_wait=body["ledger"]["lock_wait"],
+        ledger=ledger_place(body["ledger"], directory),
+        log=log_settings(body["log"], directory),
         cluster=_cluster(body.get("cluster"), directory),
     )
 

@@ -16,12 +16,21 @@ from kubemint.authentication.oidc import (
     DEFAULT_MAX_STALE,
 )
 from kubemint.authentication.tokens import TOKEN_NAME
+from kubemint.errors import InvalidProof
 from kubemint.fields import Duration, NamedEntries, StrictSchema, Text
 from kubemint.policy.loader import API_VERSION, ClaimValue
+from kubemint.transparency.checkpoint import NoteVerifier, key_name_problem
 
+_SERVICE_ADDRESS: Final = validate.URL(
+    schemes={"https", "http"}, require_tld=False, error="Must be https://HOST[:PORT][/PATH]."
+)
 SERVER_ADDRESS: Final = validate.URL(schemes={"https"}, require_tld=False, error="Must be https://HOST[:PORT].")
 _LISTEN: Final = re.compile(
     r"(?:\[(?P<address>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})", re.ASCII
+)
+_LEDGER_URL: Final = "Must be sqlite:///FILE, sqlite:////FILE from the root, or postgresql://USER@HOST/DATABASE."
+_LIBPQ: Final = frozenset(
+    {"host", "hostaddr", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "target_session_attrs"}
 )
 
 
@@ -32,14 +41,33 @@ def host_and_port(listen: str) -> tuple[str, int]:
     return match["address"] or match["host"], int(match["port"])
 
 
-def _check_ledger_url(url: str) -> None:
+def _check_ledger_url(text: str) -> None:
     try:
-        parsed = make_url(url)
+        url = make_url(text)
     except ArgumentError:
-        parsed = None
-    is_file = parsed is not None and parsed.drivername == "sqlite" and parsed.database
-    if parsed is None or not is_file or parsed.query or parsed.host or parsed.username:
-        raise ValidationError("Must be sqlite:///FILE, or sqlite:////FILE from the root.")
+        raise ValidationError(_LEDGER_URL) from None
+    if url.drivername == "sqlite":
+        if not url.database or url.query or url.host or url.username:
+            raise ValidationError("Must be sqlite:///FILE, or sqlite:////FILE from the root.")
+        return
+    if url.drivername != "postgresql" or not url.database:
+        raise ValidationError(_LEDGER_URL)
+    if url.password is not None:
+        raise ValidationError("Must hold no password: put it into passwordFile.")
+    if unknown := sorted(set(url.query) - _LIBPQ):
+        raise ValidationError(f"Has parameters that are not known here: {', '.join(unknown)}.")
+
+
+def _check_log_key(vkey: str) -> None:
+    try:
+        NoteVerifier.from_vkey(vkey)
+    except InvalidProof as fault:
+        raise ValidationError(f"Is no public key of a log or witness (NAME+ID+KEY): {fault.message}") from None
+
+
+def _check_origin(origin: str) -> None:
+    if (problem := key_name_problem(origin)) is not None:
+        raise ValidationError(f"Cannot name a log: {problem}")
 
 
 def _check_unique_names(authorities: list[dict[str, str]]) -> None:
@@ -129,7 +157,44 @@ class _AuthenticationSchema(StrictSchema):
 
 class _LedgerSchema(StrictSchema):
     url = Text(required=True, validate=_check_ledger_url)
+    password_file = Text(data_key="passwordFile")
     lock_wait = Duration(data_key="lockWait", load_default=timedelta(seconds=2))
+    statement_timeout = Duration(data_key="statementTimeout", load_default=timedelta(seconds=5))
+    retention = Duration()
+    archive = Text()
+
+    @validates_schema(skip_on_field_errors=True)
+    def _password(self, body: Mapping[str, Any], **_: Any) -> None:
+        if "password_file" in body and body["url"].startswith("sqlite:"):
+            raise ValidationError("A SQLite file has no password.", field_name="passwordFile")
+
+
+class _WitnessSchema(StrictSchema):
+    key = Text(required=True, validate=_check_log_key)
+    url = Text(required=True, validate=_SERVICE_ADDRESS)
+    ca_file = Text(data_key="caFile")
+    required = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+
+
+class _AnchorSchema(StrictSchema):
+    file = Text()
+    url = Text(validate=_SERVICE_ADDRESS)
+    ca_file = Text(data_key="caFile")
+
+    @validates_schema(skip_on_field_errors=True)
+    def _one_place(self, body: Mapping[str, Any], **_: Any) -> None:
+        if ("file" in body) == ("url" in body):
+            raise ValidationError("Must have a file or a url, and not both.")
+
+
+class _LogSchema(StrictSchema):
+    key = Text(required=True)
+    passphrase_file = Text(data_key="passphraseFile")
+    origin = Text(required=True, validate=_check_origin)
+    former_keys = fields.List(Text(validate=_check_log_key), data_key="formerKeys", load_default=list)
+    public = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    witnesses = fields.List(fields.Nested(_WitnessSchema), load_default=list)
+    anchors = fields.List(fields.Nested(_AnchorSchema), load_default=list)
 
 
 class _ClusterSchema(StrictSchema):
@@ -146,4 +211,5 @@ class ConfigSchema(StrictSchema):
     policy_file = Text(data_key="policyFile", required=True)
     authentication = fields.Nested(_AuthenticationSchema, required=True)
     ledger = fields.Nested(_LedgerSchema, required=True)
+    log = fields.Nested(_LogSchema, required=True)
     cluster = fields.Nested(_ClusterSchema)

@@ -35,7 +35,7 @@ _EVENTS: Final = {
     EventKind.DENIED: "verdict",
     EventKind.POLICY_CHANGED: "policy-changed",
 }
-_NOT_IN_THE_LINE: Final = frozenset({"certificate", "csr", "text"})
+_NOT_IN_THE_LINE: Final = frozenset({"certificate", "csr", "text", "textDeflated"})
 _ASCII: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 _STANDARD_OUTPUT: Final = 1

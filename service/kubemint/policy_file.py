@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from kubemint import metrics
-from kubemint.audit import policy_changed_event
+from kubemint.audit import policy_changed_event, policy_text
 from kubemint.documents import parse_yaml, read_file
 from kubemint.errors import ConfigurationError, InvalidDocument, LedgerUnavailable
 from kubemint.policy.loader import load_policy
@@ -108,7 +108,7 @@ class CurrentPolicy:
             if last is None:
                 raise
             self._refuse(fault)
-            recorded = last.fields["text"].encode()
+            recorded = policy_text(last).encode()
             return read_policy(recorded, f"the policy of entry {last.index}", self._known)
         self._accept(text)
         return policy

@@ -16,6 +16,7 @@ import orjson
 
 from kubemint.policy.rules import Policy
 from kubemint.requester import Requester
+from kubemint.transparency.receipt import Receipt
 from kubemint.x509.request import Submission
 
 IDEMPOTENCY_KEY: Final = "idempotencyKey"
@@ -162,12 +163,14 @@ class Recorded:
     """What stands in the ledger for what was appended.
 
     Its own entries or, if `repeated`, that of an earlier event; or, where `unmet` is set, the entry that
-    tells of it, and none if there is nothing to tell.
+    tells of it, and none if there is nothing to tell. `receipt` proves the last entry to whoever holds it, if
+    that is a certificate issued just now.
     """
 
     entries: tuple[Entry, ...]
     repeated: bool = False
     unmet: Unmet | None = None
+    receipt: Receipt | None = None
 
     @property
     def entry(self) -> Entry:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kubemint import metrics
@@ -20,9 +21,11 @@ from kubemint.decision_log import DecisionLog
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.issuance import Issuance
-from kubemint.ledger import sqlite
+from kubemint.ledger.growing import LogKeys
+from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.schema import migrate
+from kubemint.ledger.stores import Store, open_store
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.policy.rules import Policy
 from kubemint.policy_file import CurrentPolicy, read_policy
@@ -31,12 +34,13 @@ from kubemint.record import Condition, Event, Recorded, Unmet
 from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
+from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
 
 
 class Ledger:
-    """The SQLite ledger as issuing sees it: writes through one connection, reads through others."""
+    """The ledger as issuing sees it: writes through one connection, reads through others."""
 
     def __init__(self, writer: LedgerWriter, reader: LedgerReader) -> None:
         self._writer = writer
@@ -64,6 +68,8 @@ class Service:
 
     issuance: Issuance
     reader: LedgerReader
+    log: LedgerLog
+    log_is_public: bool
     authenticators: Sequence[Authenticator]
     cluster: Cluster | None
     chain_pem: tuple[str, ...]
@@ -84,8 +90,10 @@ def open_service(config: Config) -> Service:
         ConfigurationError, LedgerUnavailable: the service must not serve.
     """
     issuer = _open_issuer(config)
-    writer = LedgerWriter(sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait), DecisionLog().write)
-    reader = LedgerReader(sqlite.open_for_reading(config.ledger_file, config.server.threads))
+    store, keys = store_of(config), log_keys_of(config)
+    writer = LedgerWriter(store.writable(), keys, DecisionLog().write)
+    engine = store.for_reading(config.server.threads)
+    reader = LedgerReader(engine)
     ledger = Ledger(writer, reader)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
@@ -106,6 +114,8 @@ def open_service(config: Config) -> Service:
             draw_name=draw_name,
         ),
         reader=reader,
+        log=LedgerLog(engine, keys),
+        log_is_public=config.log.public,
         authenticators=ways,
         cluster=config.cluster,
         chain_pem=_pem(issuer.chain),
@@ -135,13 +145,46 @@ def prepare(config: Config) -> None:
     check_signing(issuer)
     _authenticators(config)
     _check_other_authorities(config, issuer)
+    migrate_ledger(config)
+
+
+def migrate_ledger(config: Config) -> None:
+    """Bring the ledger's tables up to date, and make the ledger if there is none.
+
+    Raises:
+        ConfigurationError, LedgerUnavailable: it cannot be done; nothing was changed.
+    """
+    store, keys = store_of(config), log_keys_of(config)
+    store.prepare()
+    database = store.writable()
     try:
-        sqlite.create_file(config.ledger_file)
-    except OSError as fault:
-        raise LedgerUnavailable(f"{config.ledger_file}: {fault.strerror}") from None
-    database = sqlite.SqliteFile(config.ledger_file, config.ledger_lock_wait)
-    migrate(database)
-    database.engine.dispose()
+        migrate(database, keys)
+    finally:
+        database.close()
+
+
+def store_of(config: Config) -> Store:
+    """Give the store that a configuration names; nothing is opened."""
+    place = config.ledger
+    return open_store(
+        place.url,
+        password_file=place.password_file,
+        lock_wait=place.lock_wait,
+        statement_timeout=place.statement_timeout,
+    )
+
+
+def log_keys_of(config: Config) -> LogKeys:
+    """Open the key that signs checkpoints; to be called after a fork.
+
+    Raises:
+        ConfigurationError: it cannot be opened, or is not Ed25519.
+    """
+    key = open_key(config.log.key_uri, config.directory, config.log.passphrase_file)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationError("log.key", ["must be an Ed25519 key: checkpoints are signed notes"])
+    former = tuple(map(NoteVerifier.from_vkey, config.log.former_keys))
+    return LogKeys(NoteSigner(config.log.origin, key), former)
 
 
 def utc_now() -> datetime:

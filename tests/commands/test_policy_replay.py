@@ -24,9 +24,11 @@ from kubemint.ledger.schema import migrate
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.policy.loader import load_policy
 from kubemint.requester import Method, Renewal, Requester
+from kubemint.wiring import migrate_ledger
 from kubemint.x509.generate import generate_key, self_signed_ca
 from kubemint.x509.issuer import issuer_from
 from kubemint.x509.request import CsrEncoding, Submission
+from ledger.adapters import new_keys
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BEGIN = datetime.now(UTC) - 3 * DAY
@@ -47,8 +49,9 @@ class Ledger:
     def __init__(self, file: Path) -> None:
         database = sqlite.SqliteFile(file)
         sqlite.create_file(file)
-        migrate(database)
-        writer = LedgerWriter(database, lambda _: None)
+        keys, _ = new_keys()
+        migrate(database, keys)
+        writer = LedgerWriter(database, keys, lambda _: None)
         self.append = writer.append
         self.preparing = writer.preparing
         self.find_by_key = LedgerReader(sqlite.open_for_reading(file)).find_by_key
@@ -226,7 +229,7 @@ def test_one_ledger_is_named(tmp_path: Path) -> None:
 def test_the_ledger_of_the_configuration(tmp_path: Path) -> None:
     """It is found as the service finds it."""
     assert kubemint("init", cwd=tmp_path).code == 0
-    migrate(sqlite.SqliteFile(config.load(tmp_path / ".kubemint" / "kubemint.yaml").ledger_file))
+    migrate_ledger(config.load(tmp_path / ".kubemint" / "kubemint.yaml"))
     ran = kubemint("policy", "replay", ".kubemint/policy.yaml", cwd=tmp_path)
     assert ran.code == 0, ran.errors
     assert ran.output.startswith("decisions: 0, left out: 0, verdicts that change: 0 (policy sha256:")

@@ -163,7 +163,7 @@ def test_every_setting(tmp_path: Path) -> None:
     )
     assert settings.tokens_file == here / "tokens.yaml"
     assert [authority.name for authority in settings.client_authorities] == ["corp", "lab"]
-    assert settings.ledger_file == here / "data/ledger.db"
+    assert settings.ledger.url.database == str(here / "data/ledger.db")
     assert settings.ledger_lock_wait == timedelta(seconds=250)
     assert settings.cluster == config.Cluster(
         name="prod", server="https://10.0.0.1:6443", certificate_authority=certificate_pem()
@@ -317,7 +317,7 @@ def test_addresses_to_listen_on(tmp_path: Path, listen: str, host: str, port: in
 def test_addresses_of_a_ledger(tmp_path: Path, url: str, file: str) -> None:
     """Three slashes begin a path in the file's folder, four one from the root."""
     settings = config.load(write(tmp_path / "etc", changed(CONFIGURATION, ("ledger.url", url))))
-    assert settings.ledger_file == tmp_path / file
+    assert settings.ledger.url.database == str(tmp_path / file)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_documented_values_load(chart: Chart, repository: Path, mounted: Mounted
 
 def test_ledger_is_on_the_volume(chart: Chart, mounted: Mounted) -> None:
     """The service keeps its ledger on the mounted volume."""
-    assert mounted(chart.render()).ledger_file == Path("/var/lib/kubemint/ledger.db")
+    assert mounted(chart.render()).ledger.url.database == "/var/lib/kubemint/ledger.db"
 
 
 def test_pod_ends_later_than_the_service(chart: Chart, mounted: Mounted) -> None:

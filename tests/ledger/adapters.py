@@ -12,15 +12,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, Table, create_engine, select
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-from kubemint.ledger import sqlite, tables
+from kubemint.ledger import tables
 from kubemint.ledger.batch import Added
+from kubemint.ledger.growing import LogKeys
+from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.schema import migrate
+from kubemint.ledger.stores import PostgresStore, SqliteStore, Store, open_store
 from kubemint.ledger.writer import LedgerWriter, WritableDatabase
 from kubemint.record import Entry
+from kubemint.transparency.checkpoint import NoteSigner
+from kubemint.transparency.tree import Frontier, grow, leaf_hash
+from postgres import postgres_cluster
 
 READERS = 16  # threads at once
 SHORT_WAIT = timedelta(milliseconds=400)
@@ -34,20 +43,34 @@ class Ledger:
     def __init__(self, writer: LedgerWriter, reader: LedgerReader) -> None:
         self.append = writer.append
         self.preparing = writer.preparing
+        self.check_writable = writer.check_writable
         self.find_by_key = reader.find_by_key
 
 
 class Adapter(Protocol):
-    """A database with an empty ledger in it, and what its owner could do to it."""
+    """A database with an empty ledger in it, and what its owner could do to it.
+
+    `announced` is what those who opened it have told; `readers` are the engines of those who read.
+    """
 
     engine: Engine
-    address: str
+    keys: LogKeys
+    announced: list[Entry]
+    readers: list[Engine]
+    has_open_readers: bool  # a read keeps a connection, which a stopped server would end
+
+    @property
+    def address(self) -> str:
+        """Give what another process needs to open the ledger: `open_address` reads it."""
 
     def open(self, lock_wait: timedelta = ...) -> Ledger:
         """Open the ledger as a process of its own would; nothing is shared with others that are open."""
 
     def reader(self) -> LedgerReader:
         """Open the ledger for reading."""
+
+    def log(self) -> LedgerLog:
+        """Open the ledger as a transparency log."""
 
     def database(self) -> WritableDatabase:
         """Open what a writer writes to."""
@@ -64,41 +87,82 @@ class Adapter(Protocol):
     def execute(self, statement: str) -> None:
         """Run a statement as the database's owner could."""
 
+    def close(self) -> None:
+        """Close what was opened."""
 
-class SqliteAdapter:
-    """A ledger in a SQLite file.
 
-    `announced` is what those who opened it have told; `readers` are the engines of those who read.
-    """
+class _StoreAdapter:
+    """What is the same for every store."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.address = str(file)
-        self.engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)
+    def __init__(self, url: str, keys: LogKeys, private_key: bytes) -> None:
+        self.url = url
+        self.keys = keys
+        self._private_key = private_key
         self._open: list[Engine] = []
+        self._writable: list[WritableDatabase] = []
         self.readers: list[Engine] = []
         self.announced: list[Entry] = []
-        sqlite.create_file(file)
-        database = sqlite.SqliteFile(file)
-        migrate(database)
-        database.engine.dispose()
+
+    @property
+    def address(self) -> str:
+        """Keep `Adapter.address`."""
+        return json.dumps({"url": self.url, "key": self._private_key.hex()})
 
     def open(self, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
         """Keep `Adapter.open`; the wait is long because a machine that runs tests is slow."""
-        return open_ledger(self.file, lock_wait, lambda added: self.announced.extend(entry for entry, _ in added))
+        store = open_store(make_url(self.url), lock_wait=lock_wait)
+        database = store.writable()
+        self._writable.append(database)
+        return Ledger(LedgerWriter(database, self.keys, self._announce), self.reader())
 
     def reader(self) -> LedgerReader:
         """Keep `Adapter.reader`."""
-        engine = sqlite.open_for_reading(self.file, READERS)
+        return LedgerReader(self._for_reading())
+
+    def log(self) -> LedgerLog:
+        """Keep `Adapter.log`."""
+        return LedgerLog(self._for_reading(), self.keys)
+
+    def database(self) -> WritableDatabase:
+        """Keep `Adapter.database`."""
+        database = open_store(make_url(self.url)).writable()
+        self._writable.append(database)
+        return database
+
+    def close(self) -> None:
+        """Keep `Adapter.close`."""
+        for database in self._writable:
+            database.close()
+        for engine in self._open:
+            engine.dispose()
+
+    def _announce(self, added: Sequence[Added]) -> None:
+        self.announced.extend(entry for entry, _ in added)
+
+    def _for_reading(self) -> Engine:
+        engine = open_store(make_url(self.url)).for_reading(READERS)
         self._open.append(engine)
         self.readers.append(engine)
-        return LedgerReader(engine)
+        return engine
 
-    def database(self) -> sqlite.SqliteFile:
-        """Keep `Adapter.database`."""
-        database = sqlite.SqliteFile(self.file)
-        self._open.append(database.engine)
-        return database
+    def _migrate(self) -> None:
+        database = open_store(make_url(self.url)).writable()
+        migrate(database, self.keys)
+        database.close()
+
+
+class SqliteAdapter(_StoreAdapter):
+    """A ledger in a SQLite file."""
+
+    has_open_readers = False
+
+    def __init__(self, file: Path, private_key: bytes | None = None) -> None:
+        super().__init__(f"sqlite:///{file}", *new_keys(private_key))
+        self.file = file
+        self.engine = create_engine(self.url, poolclass=NullPool)
+        self._open.append(self.engine)
+        SqliteStore(file).prepare()
+        self._migrate()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -126,23 +190,80 @@ class SqliteAdapter:
         with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
             connection.execute(statement)
 
+
+class PostgresAdapter(_StoreAdapter):
+    """A ledger in a database of a real PostgreSQL."""
+
+    has_open_readers = True
+
+    def __init__(self) -> None:
+        self._cluster = postgres_cluster()
+        self._url = self._cluster.create_database()
+        super().__init__(self._url.render_as_string(), *new_keys())
+        store = open_store(self._url)
+        assert isinstance(store, PostgresStore)
+        self.engine = store.server.engine(pool_size=1)
+        self._open.append(self.engine)
+        store.prepare()
+        self._migrate()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep `Adapter.held`."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SELECT size FROM head FOR UPDATE")
+            yield
+            connection.rollback()
+
+    def count_commits(self) -> None:
+        """Keep `Adapter.count_commits`."""
+        self.execute("CREATE TABLE moves (size BIGINT)")
+        self.execute(
+            "CREATE FUNCTION head_moves() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN INSERT INTO moves VALUES (NEW.size); RETURN NULL; END $$"
+        )
+        self.execute("CREATE TRIGGER head_moves AFTER UPDATE ON head FOR EACH ROW EXECUTE FUNCTION head_moves()")
+
+    def commits(self) -> int:
+        """Keep `Adapter.commits`."""
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute("SELECT count(*) FROM moves").fetchone()
+            assert row is not None
+            return int(row[0])
+
+    def execute(self, statement: str) -> None:
+        """Keep `Adapter.execute`."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
     def close(self) -> None:
-        """Close what was opened."""
-        for engine in (self.engine, *self._open):
-            engine.dispose()
+        """Keep `Adapter.close`, and remove the database."""
+        super().close()
+        self._cluster.drop_database(self._url)
 
 
-def open_ledger(
-    file: Path,
-    lock_wait: timedelta = timedelta(seconds=20),
-    announce: Callable[[Sequence[Added]], None] = lambda _: None,
-) -> Ledger:
-    """Open the ledger in a SQLite file that is there already, as the service does."""
-    reader = LedgerReader(sqlite.open_for_reading(file, READERS))
-    return Ledger(LedgerWriter(sqlite.SqliteFile(file, lock_wait), announce), reader)
+def new_keys(private_key: bytes | None = None) -> tuple[LogKeys, bytes]:
+    """Make the key of a log, or take one, and give it as another process needs it too."""
+    octets = private_key or Ed25519PrivateKey.generate().private_bytes_raw()
+    return _keys(Ed25519PrivateKey.from_private_bytes(octets)), octets
 
 
-ADAPTERS = {"sqlite": lambda directory: SqliteAdapter(directory / "ledger.db")}
+def open_address(address: str, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
+    """Open the ledger at an `Adapter.address`, as the service does."""
+    said = json.loads(address)
+    store: Store = open_store(make_url(said["url"]), lock_wait=lock_wait)
+    keys = _keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(said["key"])))
+    return Ledger(LedgerWriter(store.writable(), keys, lambda _: None), LedgerReader(store.for_reading(READERS)))
+
+
+def _keys(private_key: Ed25519PrivateKey) -> LogKeys:
+    return LogKeys(NoteSigner("log.test/ledger", private_key))
+
+
+ADAPTERS: dict[str, Callable[[Path], Adapter]] = {
+    "sqlite": lambda directory: SqliteAdapter(directory / "ledger.db"),
+    "postgres": lambda _: PostgresAdapter(),
+}
 
 
 def stored(adapter: Adapter, table: Table) -> Sequence[Mapping[str, Any]]:
@@ -162,9 +283,26 @@ def indexes(adapter: Adapter) -> list[int]:
 
 
 def assert_sound(adapter: Adapter, entries: Sequence[Entry] = ()) -> None:
-    """Check that the record has no gap and no duplicate, and holds these entries in their places."""
+    """Check that the record has no gap and no duplicate, one tree over it, and these entries in their places."""
     rows = stored(adapter, tables.entries)
     assert [row["index"] for row in rows] == list(range(len(rows)))
     assert head_size(adapter) == len(rows)
     for entry in entries:
         assert Entry(index=entry.index, kind=entry.kind, fields=json.loads(rows[entry.index]["body"])) == entry
+    assert_tree(adapter, [bytes(row["body"]) for row in rows])
+
+
+def assert_tree(adapter: Adapter, bodies: Sequence[bytes]) -> None:
+    """Check that frontier, checkpoint and tiles are those of these entries."""
+    (head,) = stored(adapter, tables.head)
+    hashes = [leaf_hash(body) for body in bodies]
+    assert [bytes(row["leaf_hash"]) for row in stored(adapter, tables.entries)] == hashes
+    frontier = grow(Frontier.empty(), hashes).frontier
+    assert bytes(head["frontier"]) == frontier.encode()
+    signed = adapter.keys.open(head["checkpoint"])
+    assert (signed.size, signed.root) == (len(bodies), frontier.root())
+    tiles = {(row["level"], row["index"]): bytes(row["hashes"]) for row in stored(adapter, tables.tiles)}
+    assert {place for place in tiles if place[0] == 0} == {(0, number) for number in range(len(bodies) // 256)}
+    for (level, number), tile in tiles.items():
+        if level == 0:
+            assert tile == b"".join(hashes[number * 256 : number * 256 + 256])

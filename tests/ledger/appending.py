@@ -1,18 +1,17 @@
-"""A process that appends, for tests that need several: `python -m ledger.appending FILE NAME COUNT`.
+"""A process that appends, for tests that need several: `python -m ledger.appending ADDRESS NAME COUNT`.
 
 It prints the index of each entry once it has it, and begins when its standard input ends.
 """
 
 import sys
-from pathlib import Path
 
-from ledger.adapters import open_ledger
+from ledger.adapters import open_address
 from ledger.events import issued
 
 
-def main(file: str, name: str, count: str) -> None:
+def main(address: str, name: str, count: str) -> None:
     """Append certificates with serial numbers of this process' own."""
-    ledger = open_ledger(Path(file))
+    ledger = open_address(address)
     first = int(name) * 1_000_000
     print("ready", flush=True)
     sys.stdin.read()

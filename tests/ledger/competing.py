@@ -1,4 +1,4 @@
-"""A process whose threads want the same at once: `python -m ledger.competing FILE NAME WHAT THREADS`.
+"""A process whose threads want the same at once: `python -m ledger.competing ADDRESS NAME WHAT THREADS`.
 
 It begins when its standard input ends, and prints the index of each entry for which its condition held.
 """
@@ -7,10 +7,9 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 from kubemint.record import Condition, Event, PolicyDiffers, RequestOpen, TokenUnused, WithinQuota
-from ledger.adapters import open_ledger
+from ledger.adapters import open_address
 from ledger.events import NOW, approved, issued, policy_changed, refused, single_use
 
 HOUR = timedelta(hours=1)
@@ -28,9 +27,9 @@ WANTED: dict[str, tuple[Condition, Callable[[int], Event]]] = {
 }
 
 
-def main(file: str, name: str, what: str, threads: str) -> None:
+def main(address: str, name: str, what: str, threads: str) -> None:
     """Append what is wanted in every thread at once, several times."""
-    ledger = open_ledger(Path(file))
+    ledger = open_address(address)
     condition, make = WANTED[what]
 
     def compete(serial: int) -> int | None:

@@ -1,4 +1,4 @@
-"""A process whose files may not grow, as on a full disk: `python -m ledger.limited FILE`.
+"""A process whose files may not grow, as on a full disk: `python -m ledger.limited ADDRESS`.
 
 It prints how many of five appends worked before the limit, of three under it, and of five after it.
 """
@@ -6,19 +6,18 @@ It prints how many of five appends worked before the limit, of three under it, a
 import resource
 import signal
 import sys
-from pathlib import Path
 
 from kubemint.errors import LedgerUnavailable
-from ledger.adapters import SHORT_WAIT, Ledger, open_ledger
+from ledger.adapters import SHORT_WAIT, Ledger, open_address
 from ledger.events import issued
 
 LIMIT_OCTETS = 4096  # a page: an entry takes several, in whichever file
 
 
-def main(file: Path) -> None:
+def main(address: str) -> None:
     """Append before, under and after the limit."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write past the limit is an error, as on a full disk
-    ledger = open_ledger(file, SHORT_WAIT)
+    ledger = open_address(address, SHORT_WAIT)
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = _count(ledger, range(1, 6))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_OCTETS, most))
@@ -38,4 +37,4 @@ def _count(ledger: Ledger, serials: range) -> int:
     return count
 
 
-main(Path(sys.argv[1]))
+main(sys.argv[1])

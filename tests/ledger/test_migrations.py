@@ -18,19 +18,19 @@ from kubemint.errors import ConfigurationError, KubemintError, LedgerUnavailable
 from kubemint.ledger import sqlite, tables
 from kubemint.ledger.rows import query_rows
 from kubemint.ledger.schema import migrate
+from kubemint.ledger.writer import WritableDatabase
 from kubemint.record import EventKind
-from ledger.adapters import Adapter, SqliteAdapter, assert_sound, stored
+from ledger.adapters import Adapter, SqliteAdapter, assert_sound, new_keys, stored
 from ledger.events import issued, requested
 
 COUNT = 5
+KEYS, PRIVATE_KEY = new_keys()
 
 
 @pytest.fixture
-def database(adapter: SqliteAdapter) -> Iterator[sqlite.SqliteFile]:
+def database(adapter: Adapter) -> WritableDatabase:
     """Give the database of a ledger that is up to date, as a start opens it."""
-    opened = sqlite.SqliteFile(adapter.file)
-    yield opened
-    opened.engine.dispose()
+    return adapter.database()
 
 
 def test_the_migrations_make_what_the_code_expects(adapter: Adapter) -> None:
@@ -58,12 +58,12 @@ def test_nothing_but_the_known_triggers(sqlite_adapter: SqliteAdapter) -> None:
     assert sorted(triggers) == [("entries_no_delete",), ("entries_no_update",)]
 
 
-def test_migrating_again_changes_nothing(adapter: Adapter, database: sqlite.SqliteFile) -> None:
+def test_migrating_again_changes_nothing(adapter: Adapter, database: WritableDatabase) -> None:
     """A ledger that is up to date is left alone, row for row."""
     entries = [adapter.open().append(issued(serial)).entry for serial in (1, 2)]
     before = [stored(adapter, table) for table in tables.metadata.sorted_tables]
-    migrate(database)
-    migrate(database)
+    migrate(database, KEYS)
+    migrate(database, KEYS)
     assert [stored(adapter, table) for table in tables.metadata.sorted_tables] == before
     assert_sound(adapter, entries)
 
@@ -78,14 +78,15 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
             connection.execute(statement, values)
         connection.commit()
         before = _dump(connection)
-    adapter = SqliteAdapter(file)
+    adapter = SqliteAdapter(file, PRIVATE_KEY)
     with closing(sqlite3.connect(file)) as connection:
         after = _dump(connection)
         keys = [(row[3], row[8], row[0]) for row in before["certificates"] if row[8] is not None]
         assert sorted(after["idempotency_keys"]) == sorted(keys)
         before["certificates"] = [row[:8] for row in before["certificates"]]
+        after["head"] = [row[:2] for row in after["head"]]
         assert {name: rows for name, rows in after.items() if name in before} == before
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
     assert_sound(adapter)
     ledger, reader = adapter.open(), adapter.reader()
     assert [ledger.append(event).entry.index for event in (issued(COUNT + 1), requested("r1"))] == [
@@ -101,11 +102,11 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     adapter.close()
 
 
-def test_a_ledger_of_a_newer_version_is_refused(adapter: Adapter, database: sqlite.SqliteFile) -> None:
+def test_a_ledger_of_a_newer_version_is_refused(adapter: Adapter, database: WritableDatabase) -> None:
     """A revision that this version does not know stops the start, and nothing is changed."""
     adapter.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ConfigurationError, match="another version") as fault:
-        migrate(database)
+        migrate(database, KEYS)
     assert fault.value.source == "ledger"
     with adapter.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "9999"
@@ -122,7 +123,7 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     database = sqlite.SqliteFile(file)
     with pytest.raises(LedgerUnavailable, match="cannot be opened"):
-        migrate(database)
+        migrate(database, KEYS)
     database.engine.dispose()
     assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(content).digest()
 
@@ -131,7 +132,7 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     """A folder by the name of the ledger is refused with an error of ours."""
     database = sqlite.SqliteFile(tmp_path)
     with pytest.raises(KubemintError):
-        migrate(database)
+        migrate(database, KEYS)
     database.engine.dispose()
 
 
@@ -149,15 +150,15 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path) -
     """What cannot be migrated to the end is not migrated at all."""
     file = tmp_path / "ledger.db"
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE policies (mine TEXT)")  # the last table that the migrations make
+        connection.execute("CREATE TABLE witnessed (mine TEXT)")  # the last table that the migrations make
         connection.commit()
     database = sqlite.SqliteFile(file)
     with pytest.raises(LedgerUnavailable):
-        migrate(database)
+        migrate(database, KEYS)
     database.engine.dispose()
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [
-            ("policies",)
+            ("witnessed",)
         ]
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from kubemint.ledger.reader import Filter, LedgerReader, State
+from kubemint.ledger.reader import PAGE_MAX_OCTETS, Filter, LedgerReader, State
 from kubemint.record import Entry, Event, EventKind
 from ledger.adapters import Adapter
 from ledger.events import NOW, issued, refused, unfit
 
 HOUR = timedelta(hours=1)
+LARGE = 90  # entries nearly as large as one may be: more than a page holds
 LATER = NOW + timedelta(minutes=90)
 
 EVENTS = (
@@ -203,15 +204,14 @@ def _walk(reader: LedgerReader, wanted: Filter, limit: int) -> Iterator[Entry]:
 def test_a_page_of_large_entries(adapter: Adapter) -> None:
     """A page ends where it has grown too large, and the walk goes on behind it: nothing is left out."""
     ledger, reader = adapter.open(), adapter.reader()
-    for serial in range(1, 8):
-        event = issued(serial)
-        ledger.append(replace(event, fields={**event.fields, "claims": {"large": "x" * 1024 * 1024}}))
+    events = [issued(serial) for serial in range(1, LARGE + 1)]
+    ledger.append(*(replace(e, fields={**e.fields, "claims": {"large": "x" * 60_000}}) for e in events))
     seen: list[int] = []
     before = None
-    for _ in range(7):
+    for _ in range(LARGE):
         page = reader.page(Filter(), NOW, limit=500, before=before)
-        assert 1 <= len(page.entries) <= 4
+        assert 1 <= len(page.entries) <= PAGE_MAX_OCTETS // 60_000
         seen += [entry.index for entry in page.entries]
         if (before := page.next_before) is None:
             break
-    assert seen == list(range(6, -1, -1))
+    assert seen == list(range(LARGE - 1, -1, -1))

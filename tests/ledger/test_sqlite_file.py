@@ -1,5 +1,6 @@
 """What is true of the SQLite file: its mode, how durable a commit is, and what a full disk does to it."""
 
+import json
 import os
 import sqlite3
 import stat
@@ -17,10 +18,11 @@ from sqlalchemy import Engine
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import sqlite
 from kubemint.ledger.batch import Batch
+from kubemint.ledger.growing import Sealer
 from kubemint.ledger.reader import Filter
 from kubemint.ledger.statements import Statements
 from kubemint.record import Entry
-from ledger.adapters import READERS, SHORT_WAIT, Ledger, SqliteAdapter, assert_sound, open_ledger
+from ledger.adapters import READERS, SHORT_WAIT, Ledger, SqliteAdapter, assert_sound, new_keys, open_address
 from ledger.events import NOW, issued
 from ledger.ways import unit
 
@@ -75,7 +77,8 @@ def test_a_transaction_that_fails_in_our_code_is_taken_back(sqlite_adapter: Sqli
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """A ledger whose folder is gone is unavailable, and no other error."""
-    ledger = open_ledger(tmp_path / "gone" / "ledger.db", SHORT_WAIT)
+    address = {"url": f"sqlite:///{tmp_path}/gone/ledger.db", "key": new_keys()[1].hex()}
+    ledger = open_address(json.dumps(address), SHORT_WAIT)
     with pytest.raises(LedgerUnavailable):
         ledger.append(issued(1))
     with pytest.raises(LedgerUnavailable):
@@ -119,7 +122,7 @@ def test_a_full_disk(small_disk: Path) -> None:
 def test_a_file_that_may_not_grow(sqlite_adapter: SqliteAdapter) -> None:
     """A process at its limit for the size of files records nothing more; with room it goes on by itself."""
     child = subprocess.run(
-        (sys.executable, "-m", "ledger.limited", str(sqlite_adapter.file)),
+        (sys.executable, "-m", "ledger.limited", sqlite_adapter.address),
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
@@ -184,13 +187,13 @@ def test_appends_without_conditions_cost_no_question(sqlite_adapter: SqliteAdapt
     statements: list[str] = []
     with database.transaction() as cursor:
         cursor.connection.set_trace_callback(statements.append)
-        batch = Batch(cursor, Statements(database.engine))
+        batch = Batch(cursor, Statements(database.engine), Sealer(sqlite_adapter.keys))
         for serial in range(1, count + 1):
             batch.take(unit(issued(serial)))
         batch.write()
         cursor.connection.set_trace_callback(None)
     assert [" ".join(statement.split()[:3]) for statement in statements] == [
-        "SELECT head.size FROM",
+        "SELECT head.size, head.frontier,",
         "INSERT INTO entries",
         "INSERT INTO certificates",
         "INSERT INTO entry_groups",

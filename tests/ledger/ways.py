@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from kubemint.ledger.batch import Batch, Unit
+from kubemint.ledger.growing import Sealer
 from kubemint.ledger.statements import Statements
 from kubemint.record import Condition, Event, Recorded, Unmet
 from ledger.adapters import Adapter
@@ -21,7 +22,7 @@ def in_one_batch(adapter: Adapter, units: Sequence[Unit]) -> list[Recorded]:
     """Write units by one transaction, as those of threads that wait together."""
     database = adapter.database()
     with database.transaction() as cursor:
-        batch = Batch(cursor, Statements(database.engine))
+        batch = Batch(cursor, Statements(database.engine), Sealer(adapter.keys))
         recorded = [batch.take(each) for each in units]
         batch.write()
     return recorded

@@ -14,13 +14,14 @@ from kubemint.audit import reason_fields, requester_from
 from kubemint.client.options import DurationType
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError
-from kubemint.ledger import sqlite
 from kubemint.ledger.reader import LedgerReader
+from kubemint.ledger.stores import SqliteStore, Store
 from kubemint.policy.cases import UNBOUND_ISSUER, written_request
 from kubemint.policy.decision import Decision, Granted, decide
 from kubemint.policy.rules import Policy
 from kubemint.policy_file import read_policy
 from kubemint.record import Entry, EventKind, rfc3339
+from kubemint.wiring import store_of
 
 _KINDS: Final = (EventKind.ISSUED, EventKind.REFUSED, EventKind.REQUESTED)
 _VERDICTS: Final = {
@@ -49,7 +50,7 @@ def replay(file: Path, since: timedelta, config_file: Path | None, ledger_file: 
     if config_file is not None and ledger_file is not None:
         raise click.UsageError("--config or --ledger, not both.")
     policy = read_policy(read_file(file), str(file), {})
-    reader = _open(ledger_file or config.load(config.find_config(config_file)).ledger_file)
+    reader = _open(ledger_file, config_file)
     start = datetime.now(UTC) - since
     decided, left_out = 0, 0
     changes: list[dict[str, Any]] = []
@@ -70,10 +71,15 @@ def replay(file: Path, since: timedelta, config_file: Path | None, ledger_file: 
     click.echo(f"{counts} (policy {policy.version})")
 
 
-def _open(file: Path) -> LedgerReader:
-    if not file.exists():
-        raise ConfigurationError(str(file), ["there is no ledger"])
-    return LedgerReader(sqlite.open_for_reading(file, readers=1))
+def _open(ledger_file: Path | None, config_file: Path | None) -> LedgerReader:
+    store: Store
+    if ledger_file is not None:
+        store = SqliteStore(ledger_file)
+    else:
+        store = store_of(config.load(config.find_config(config_file)))
+    if not store.exists():
+        raise ConfigurationError(str(ledger_file or "ledger.url"), ["there is no ledger"])
+    return LedgerReader(store.for_reading(readers=1))
 
 
 def _with_progress(reader: LedgerReader, since: datetime) -> Iterator[Entry]:

@@ -104,6 +104,7 @@ def _create(directory: Path, ca: CaSource, listen: Listen, cluster: ClusterAddre
     try:
         _write_ca(draft, ca, now)
         _write_tls(draft, listen.tls_names, now)
+        _write_key(draft / "log.key", generate_key("ed25519"), ca.passphrase_file)
         _write_tokens(draft, now)
         _write(draft / "policy.yaml", _POLICY.encode(), 0o644)
         _write(draft / "client.yaml", client_settings(listen.port).encode(), 0o644)
@@ -123,6 +124,12 @@ def client_settings(port: int) -> str:
         "ca: tls.crt\n"
         "tokenFile: requester.token\n"
     )
+
+
+def log_origin(listen: Listen) -> str:
+    """Name the log of a new service as C2SP tlog-tiles has it: by its address, which it keeps for ever."""
+    host = next(iter(listen.tls_names), listen.host)
+    return f"{'localhost' if host in {'0.0.0.0', '::'} else host}:{listen.port}/v1/log"  # noqa: S104 - it is read
 
 
 def _write_ca(directory: Path, ca: CaSource, now: datetime) -> None:
@@ -182,12 +189,18 @@ def _configuration(ca: CaSource, listen: Listen, cluster: ClusterAddress | None)
         "  certificateFile: ca.crt",
         "  key: file:ca.key",
     ]
+    passphrase = []
     if ca.passphrase_file is not None:
-        lines.append(f"  passphraseFile: {json.dumps(str(ca.passphrase_file.absolute()))}")
+        passphrase = [f"  passphraseFile: {json.dumps(str(ca.passphrase_file.absolute()))}"]
     lines += [
+        *passphrase,
         "policyFile: policy.yaml",
         "authentication: {tokensFile: tokens.yaml}",
         'ledger: {url: "sqlite:///ledger.db"}',
+        "log:",
+        "  key: file:log.key",
+        *passphrase,
+        f"  origin: {json.dumps(log_origin(listen))}",
     ]
     if cluster is not None:
         lines += ["cluster:", f"  name: {json.dumps(cluster.name)}", f"  server: {json.dumps(cluster.server)}"]

@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kubemint.errors import LedgerUnavailable
+from kubemint.errors import InvalidProof, LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.conditions import Pending, first_unmet
+from kubemint.ledger.growing import Head, Sealer, read_head, write_head, write_tiles
 from kubemint.ledger.rows import REPEATABLE, Row, query_rows
 from kubemint.ledger.statements import Cursor, Statements
 from kubemint.record import IDEMPOTENCY_KEY, Condition, Entry, Event, EventKind, Recorded, Unmet, rfc3339
-from kubemint.transparency.tree import leaf_hash
+from kubemint.transparency.receipt import Receipt
+from kubemint.transparency.tiles import ENTRY_MAX_OCTETS
+from kubemint.transparency.tree import Growth, grow, leaf_hash, verify_inclusion
 
 ROWS_A_STATEMENT: Final = 16  # bounds how many statements are kept ready
 
@@ -29,17 +32,28 @@ class Unit:
 
 
 class Batch:
-    """The appends of one transaction. `added` are the new entries with their events, in order."""
+    """The appends of one transaction.
 
-    def __init__(self, cursor: Cursor, statements: Statements) -> None:
-        """Lock the head."""
+    `added` are the new entries with their events, in order; `head` is where the ledger stands with them, as
+    soon as they are written.
+    """
+
+    def __init__(self, cursor: Cursor, statements: Statements, sealer: Sealer) -> None:
+        """Lock the head.
+
+        Raises:
+            LedgerUnavailable: it is not one to go on from.
+        """
         self.added: list[Added] = []
         self._cursor = cursor
         self._statements = statements
+        self._sealer = sealer
         self._known: dict[_KeyOwner, Entry] = {}
         self._pending = Pending()
-        cursor.execute(statements.lock_head)
-        self._old_size: int = cursor.fetchone()[0]
+        self._receipts: dict[int, Receipt] = {}
+        self.head = read_head(cursor, statements)
+        self._old_size = self.head.size
+        self._frontier = sealer.check(self.head)
 
     def take(self, unit: Unit) -> Recorded:
         """Judge a unit by what stands and what was taken before it, and tell what will stand for it."""
@@ -53,19 +67,41 @@ class Batch:
         return Recorded(entries=self._add(told), unmet=unmet)
 
     def write(self) -> None:
-        """Write what was taken, and move the head.
+        """Write what was taken, let the tree grow by it, and move the head.
 
         Raises:
-            LedgerUnavailable: the head is not where it was when it was locked.
+            LedgerUnavailable: the head is not where it was when it was locked, or a proof does not hold.
         """
         if not self.added:
             return
-        self._pending.rows[tables.entries] = [_entry_row(*pair) for pair in self.added]
+        leaf_hashes = [leaf_hash(event.body) for _, event in self.added]
+        self._pending.rows[tables.entries] = list(map(_entry_row, self.added, leaf_hashes))
         write_rows(self._pending, self._cursor, self._statements)
-        size = self._old_size
-        self._cursor.execute(self._statements.move_head, (size + len(self.added), size))
-        if self._cursor.rowcount != 1:
-            raise LedgerUnavailable(f"the head of the ledger is no longer at {size}")
+        write_tiles(self._old_size, leaf_hashes, self._cursor, self._statements)
+        growth = grow(self._frontier, leaf_hashes)
+        size = growth.frontier.size
+        checkpoint = self._sealer.seal(size, growth.root)
+        self.head = Head(size=size, frontier=growth.frontier.encode(), checkpoint=checkpoint)
+        write_head(self.head, self._old_size, self._cursor, self._statements)
+        self._prove(growth, leaf_hashes)
+
+    def receipt_of(self, recorded: Recorded) -> Receipt | None:
+        """Give the receipt of what was taken and written, if it is a certificate."""
+        return self._receipts.get(recorded.entries[-1].index) if recorded.entries else None
+
+    def _prove(self, growth: Growth, leaf_hashes: Sequence[bytes]) -> None:
+        """Make the receipts of certificates. Each proof is checked before anything is committed."""
+        for (entry, event), hashed in zip(self.added, leaf_hashes, strict=True):
+            if entry.kind is not EventKind.ISSUED:
+                continue
+            proof = growth.inclusion_proof(entry.index)
+            try:
+                verify_inclusion(entry.index, growth.frontier.size, hashed, proof, growth.root)
+            except InvalidProof as fault:
+                raise LedgerUnavailable(f"entry {entry.index} is not in the tree: {fault.message}") from None
+            self._receipts[entry.index] = Receipt(
+                index=entry.index, proof=proof, checkpoint=self.head.checkpoint, extra=event.body
+            )
 
     def _earlier(self, event: Event) -> Entry | None:
         """Find the entry that stands under an event's idempotency key, in the ledger or in this batch."""
@@ -104,13 +140,16 @@ def write_rows(pending: Pending, cursor: Cursor, statements: Statements) -> None
         cursor.execute(statements.change_request, changed)
 
 
-def _entry_row(entry: Entry, event: Event) -> Row:
+def _entry_row(added: Added, hashed: bytes) -> Row:
+    entry, event = added
+    if len(event.body) > ENTRY_MAX_OCTETS:
+        raise ValueError(f"an entry of {len(event.body)} octets: at most {ENTRY_MAX_OCTETS} can be served")
     return {
         "index": entry.index,
         "time": rfc3339(event.time),
         "kind": event.kind.value,
         "body": event.body,
-        "leaf_hash": leaf_hash(event.body),
+        "leaf_hash": hashed,
     }
 
 

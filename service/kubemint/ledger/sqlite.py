@@ -55,6 +55,11 @@ class SqliteFile:
             self._close()
             raise
 
+    def close(self) -> None:
+        """Close what is open; what comes next opens it again."""
+        self._close()
+        self.engine.dispose()
+
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(

@@ -47,6 +47,9 @@ class Cursor(Protocol):
     def fetchone(self) -> Any:
         """Give the next row of the last result, or None."""
 
+    def fetchall(self) -> Sequence[Any]:
+        """Give the rows of the last result that are left."""
+
 
 class Statements:
     """The statements for a database's dialect; parameters are given by position, in the order that is told."""
@@ -56,13 +59,31 @@ class Statements:
         self._inserts: dict[tuple[Table, int], str] = {}
         head, keys, bodies = tables.head.c, tables.idempotency_keys.c, tables.entries.c
         uses, requests, policies = tables.token_uses.c, tables.requests.c, tables.policies.c
-        # -> size
-        self.lock_head = self._compile(select(head.size).with_for_update())
-        # new size, old size
+        tiles = tables.tiles.c
+        # -> size, frontier, checkpoint
+        self.lock_head = self._compile(select(head.size, head.frontier, head.checkpoint).with_for_update())
+        # new size, frontier, checkpoint, old size
         self.move_head = self._compile(
             update(tables.head)
-            .values(size=bindparam("new_size"))
+            .ordered_values(
+                (head.size, bindparam("new_size")),
+                (head.frontier, bindparam("frontier")),
+                (head.checkpoint, bindparam("checkpoint")),
+            )
             .where(head.id == _ONE, head.size == bindparam("old_size"))
+        )
+        # first index, index after the last -> leaf hash, in order
+        self.leaf_hashes = self._compile(
+            select(bodies.leaf_hash)
+            .where(bodies.index >= bindparam("first"), bodies.index < bindparam("end"))
+            .order_by(bodies.index)
+        )
+        # level, first index, index after the last -> root, in order
+        self.tile_roots = self._compile(
+            select(tiles.root)
+            .where(tiles.level == bindparam("level"))
+            .where(tiles.index >= bindparam("first"), tiles.index < bindparam("end"))
+            .order_by(tiles.index)
         )
         # time
         self.beat = self._compile(update(tables.heartbeat).values(time=bindparam("time")))

@@ -39,7 +39,29 @@ head: Final = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("size", _Count, nullable=False, comment="number of entries; the next index"),
+    Column("frontier", LargeBinary, nullable=False, comment="roots of the complete subtrees, largest first"),
+    Column("checkpoint", Text, nullable=False, comment="signed note of size and root"),
+    Column("archived", _Count, nullable=False, comment="bodies of entries below this index are in the archive"),
     CheckConstraint("id = 1", name="head_one_row"),
+)
+
+tiles: Final = Table(
+    "tiles",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("index", _Count, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False, comment="what the tile is in the one above it"),
+    Column("hashes", LargeBinary, nullable=False, comment="256 hashes: C2SP tlog-tiles"),
+    CheckConstraint("length(hashes) = 8192", name="tiles_are_full"),
+)
+
+witnessed: Final = Table(
+    "witnessed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", _Count, nullable=False),
+    Column("checkpoint", Text, nullable=False, comment="the newest with the cosignatures of witnesses"),
+    CheckConstraint("id = 1", name="witnessed_one_row"),
 )
 
 heartbeat: Final = Table(

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger.batch import Added, Batch, Unit
+from kubemint.ledger.growing import LogKeys, Sealer
 from kubemint.ledger.statements import Cursor, Statements
 from kubemint.record import Condition, Event, Recorded, Unmet, rfc3339
 
@@ -30,6 +31,9 @@ class WritableDatabase(Protocol):
     """A database as the writer needs it."""
 
     engine: Engine
+
+    def close(self) -> None:
+        """Close what is open; what comes next opens it again."""
 
     def transaction(self) -> AbstractContextManager[Cursor]:
         """Run what is inside as one transaction that excludes every other writer, durable at its end.
@@ -57,8 +61,11 @@ class LedgerWriter:
     `announce` is called with the new entries of each commit, in their order, once they are durable.
     """
 
-    def __init__(self, database: WritableDatabase, announce: Callable[[Sequence[Added]], None]) -> None:
+    def __init__(
+        self, database: WritableDatabase, keys: LogKeys, announce: Callable[[Sequence[Added]], None]
+    ) -> None:
         self._database = database
+        self._sealer = Sealer(keys)
         self._announce = announce
         self._statements = Statements(database.engine)
         self._queue: deque[_Waiting] = deque()
@@ -142,7 +149,7 @@ class LedgerWriter:
         """
         try:
             with self._database.transaction() as cursor:
-                written = Batch(cursor, self._statements)
+                written = Batch(cursor, self._statements, self._sealer)
                 recorded = [written.take(waiting.unit) for waiting in batch]
                 written.write()
         except LedgerUnavailable:
@@ -155,6 +162,7 @@ class LedgerWriter:
                 self._commit([waiting])
             return
         # Committed: if the process dies here, the entries stay and nobody has received anything.
+        self._sealer.remember(written.head)
         for waiting, one in zip(batch, recorded, strict=True):
-            waiting.recorded = one
+            waiting.recorded = replace(one, receipt=written.receipt_of(one))
         self._announce(written.added)

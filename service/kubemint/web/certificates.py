@@ -74,7 +74,7 @@ def create() -> Response:
         outcome, response = "pending", _pending_response(issued)
     else:
         metrics.ISSUE_SECONDS.observe(time.perf_counter() - started)
-        outcome, response = "issued", _certificate_response(issued.entry)
+        outcome, response = "issued", _certificate_response(issued)
         response.headers["Location"] = f"/v1/certificates/{issued.entry.fields['serialNumber']}"
     metrics.DECISIONS.labels("repeated" if issued.repeated else outcome).inc()
     if issued.repeated:
@@ -108,15 +108,31 @@ def show(identifier: str) -> Response:
     service = current_service()
     entry = _find(identifier)
     if entry is None or not _may_see(entry, requester):
-        raise NotFound("There is no such certificate, or it is not yours to see.")
+        raise _not_found()
     return json_response(_record(entry, rfc3339(service.clock())))
 
 
-def _certificate_response(issued: Entry) -> Response:
-    body = certificate_body(issued, current_service().chain_pem)
+@blueprint.get("/v1/certificates/<identifier>/receipt")
+def receipt(identifier: str) -> Response:
+    """Prove that a certificate is on record, to whoever knows the log's key, without asking this service again."""
+    requester = current_requester()
+    entry = _find(identifier)
+    if entry is None or not _may_see(entry, requester):
+        raise _not_found()
+    return Response(current_service().log.receipt(entry.index).text, 200, mimetype="text/plain")
+
+
+def _certificate_response(issued: Recorded) -> Response:
+    service = current_service()
+    receipt = issued.receipt or service.log.receipt(issued.entry.index)
+    body = certificate_body(issued.entry, service.chain_pem, receipt)
     if prefers_pem():
         return Answer(body["certificate"] + "".join(body["chain"]), 201, mimetype=PEM_CHAIN)
     return json_response(body, 201)
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such certificate, or it is not yours to see.")
 
 
 def _pending_response(recorded: Recorded) -> Response:

@@ -68,7 +68,7 @@ def show(identifier: str) -> Response:
     seen = _view(find(service.reader, _name(identifier)), requester)
     outcome = seen.record.outcome
     if seen.state is CurrentState.ISSUED and outcome is not None and prefers_pem():
-        body = certificate_body(outcome, service.chain_pem)
+        body = certificate_body(outcome, service.chain_pem, service.log.receipt(outcome.index))
         return Answer(body["certificate"] + "".join(body["chain"]), 200, mimetype=PEM_CHAIN)
     return json_response(_details(seen, service.clock()))
 
@@ -125,7 +125,8 @@ def _details(seen: RequestView, now: datetime) -> dict[str, Any]:
         lifetime = timedelta(seconds=fields["lifetimeSeconds"])
         body["notAfterIfSignedNow"] = rfc3339(now.replace(microsecond=0) + lifetime)
     if seen.state is CurrentState.ISSUED and seen.record.outcome is not None:
-        body["issued"] = certificate_body(seen.record.outcome, current_service().chain_pem)
+        service, outcome = current_service(), seen.record.outcome
+        body["issued"] = certificate_body(outcome, service.chain_pem, service.log.receipt(outcome.index))
     if seen.in_full:
         body["claims"] = fields.get("claims", {})
     if seen.in_full and seen.state is CurrentState.PENDING:

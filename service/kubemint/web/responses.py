@@ -8,6 +8,7 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from kubemint.record import Entry
+from kubemint.transparency.receipt import Receipt
 
 PEM_CHAIN: Final = "application/pem-certificate-chain"  # RFC 8555 9.1
 _LINE: Final = 64  # RFC 7468 2
@@ -37,13 +38,14 @@ def base64_to_pem(certificate: str) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
 
 
-def certificate_body(issued: Entry, chain: Sequence[str]) -> dict[str, Any]:
-    """Give what the holder of a certificate gets: the certificate, its chain in PEM, and its place on record."""
+def certificate_body(issued: Entry, chain: Sequence[str], receipt: Receipt) -> dict[str, Any]:
+    """Give what the holder of a certificate gets: the certificate, its chain in PEM, its place on record, its receipt."""
     body = {name: issued.fields[name] for name in _CERTIFICATE}
     return body | {
         "certificate": base64_to_pem(issued.fields["certificate"]),
         "chain": chain,
         "logIndex": issued.index,
+        "receipt": receipt.text,
     }
 
 

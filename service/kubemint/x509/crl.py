@@ -6,7 +6,8 @@ the time is linear. What was signed is then read by the library's parser, which 
 composition, and compared entry by entry: a list that forgets one would let a revoked certificate in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -74,33 +75,27 @@ def sign_crl(  # noqa: PLR0913 - what the list says of itself is named where it 
     Raises:
         SigningFailed: the order contradicts itself, the key did not sign, or what it signed is not the order.
     """
-    window = (this_update.replace(microsecond=0), next_update.replace(microsecond=0))
-    try:
-        _demand("cannot be written", _order_faults(revoked, number, window))
-        tbs = asn1.encode_der(
-            _TbsCertList(
-                version=_VERSION_2,
-                signature_algorithm=algorithm(issuer),
-                issuer=tlv(issuer.subject_der),
-                this_update=time(window[0]),
-                next_update=time(window[1]),
-                revoked=[_entry(certificate) for certificate in revoked] or None,
-                extensions=list(_extensions(issuer, number, distribution_point)),
-            )
-        )
-    except (ValueError, TypeError) as fault:
-        raise SigningFailed("the revocation list cannot be written") from fault
-    crl_der = sign_structure(tbs, issuer)
-    try:
-        crl = x509.load_der_x509_crl(crl_der)
-        found = [(each.serial_number, each.revocation_date_utc, _reason(each)) for each in crl]
-        faults = list(_faults(crl, issuer, number, window, distribution_point))
-    except (ValueError, TypeError, x509.InvalidVersion, x509.ExtensionNotFound) as fault:
-        raise SigningFailed("the signed bytes are not a revocation list of this issuer") from fault
-    if found != [(each.serial_number, each.revoked_at.replace(microsecond=0), each.reason) for each in revoked]:
-        faults.append("entries")
-    _demand("differs from the record", faults)
+    order = _Order(
+        issuer=issuer,
+        revoked=tuple(revoked),
+        number=number,
+        window=(this_update.replace(microsecond=0), next_update.replace(microsecond=0)),
+        distribution_point=distribution_point,
+    )
+    crl_der = sign_structure(_compose(order), issuer)
+    _read_back(crl_der, order)
     return crl_der
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What a list must say: `window` is when it begins and when the next one is due, in whole seconds."""
+
+    issuer: Issuer
+    revoked: tuple[RevokedCertificate, ...]
+    number: int
+    window: tuple[datetime, datetime]
+    distribution_point: str | None
 
 
 @asn1.sequence
@@ -129,21 +124,46 @@ def _reason_extensions(reason: RevocationReason) -> list[Extension] | None:
 _REASON_EXTENSIONS: Final = {reason: _reason_extensions(reason) for reason in RevocationReason}
 
 
-def _demand(complaint: str, faults: Sequence[str] | Iterator[str]) -> None:
+def _compose(order: _Order) -> bytes:
+    try:
+        _demand("cannot be written", _order_faults(order))
+        return asn1.encode_der(
+            _TbsCertList(
+                version=_VERSION_2,
+                signature_algorithm=algorithm(order.issuer),
+                issuer=tlv(order.issuer.subject_der),
+                this_update=time(order.window[0]),
+                next_update=time(order.window[1]),
+                revoked=[_entry(certificate) for certificate in order.revoked] or None,
+                extensions=list(_extensions(order)),
+            )
+        )
+    except (ValueError, TypeError) as fault:
+        raise SigningFailed("the revocation list cannot be written") from fault
+
+
+def _read_back(crl_der: bytes, order: _Order) -> None:
+    try:
+        faults = list(_faults(x509.load_der_x509_crl(crl_der), order))
+    except (ValueError, TypeError, x509.InvalidVersion, x509.ExtensionNotFound) as fault:
+        raise SigningFailed("the signed bytes are not a revocation list of this issuer") from fault
+    _demand("differs from the record", faults)
+
+
+def _demand(complaint: str, faults: Iterable[str]) -> None:
     if named := ", ".join(faults):
         raise SigningFailed(f"the revocation list {complaint}: {named}")
 
 
-def _order_faults(
-    revoked: Sequence[RevokedCertificate], number: int, window: tuple[datetime, datetime]
-) -> Iterator[str]:
-    if not 0 <= number < _NUMBER_END:
+def _order_faults(order: _Order) -> Iterator[str]:
+    serial_numbers = [certificate.serial_number for certificate in order.revoked]
+    if not 0 <= order.number < _NUMBER_END:
         yield "number"
-    if not window[0] < window[1]:
+    if not order.window[0] < order.window[1]:
         yield "window"
-    if not all(0 < certificate.serial_number < _SERIAL_END for certificate in revoked):
+    if not all(0 < serial_number < _SERIAL_END for serial_number in serial_numbers):
         yield "serial number"
-    if len({certificate.serial_number for certificate in revoked}) != len(revoked):
+    if len(set(serial_numbers)) != len(serial_numbers):
         yield "serial number twice"
 
 
@@ -155,11 +175,11 @@ def _entry(certificate: RevokedCertificate) -> _Entry:
     )
 
 
-def _extensions(issuer: Issuer, number: int, distribution_point: str | None) -> Iterator[Extension]:
-    yield extension(issuer.authority_key_identifier, critical=False)
-    yield extension(x509.CRLNumber(number), critical=False)
-    if distribution_point is not None:
-        yield extension(_scope(distribution_point), critical=True)
+def _extensions(order: _Order) -> Iterator[Extension]:
+    yield extension(order.issuer.authority_key_identifier, critical=False)
+    yield extension(x509.CRLNumber(order.number), critical=False)
+    if order.distribution_point is not None:
+        yield extension(_scope(order.distribution_point), critical=True)
 
 
 def _scope(distribution_point: str) -> x509.IssuingDistributionPoint:
@@ -175,29 +195,27 @@ def _scope(distribution_point: str) -> x509.IssuingDistributionPoint:
     )
 
 
-def _faults(
-    crl: x509.CertificateRevocationList,
-    issuer: Issuer,
-    number: int,
-    window: tuple[datetime, datetime],
-    distribution_point: str | None,
-) -> Iterator[str]:
+def _faults(crl: x509.CertificateRevocationList, order: _Order) -> Iterator[str]:
+    issuer = order.issuer
     if not crl.is_signature_valid(issuer.public_key):
         yield "signature"
     if crl.signature_algorithm_oid != issuer.signature_algorithm:
         yield "signature algorithm"
     if crl.issuer != issuer.certificate.subject:
         yield "issuer"
-    if (crl.last_update_utc, crl.next_update_utc) != window:
+    if (crl.last_update_utc, crl.next_update_utc) != order.window:
         yield "window"
-    expected: dict[x509.ExtensionType, bool] = {
-        issuer.authority_key_identifier: False,
-        x509.CRLNumber(number): False,
-    }
-    if distribution_point is not None:
-        expected[_scope(distribution_point)] = True
-    if {each.value: each.critical for each in crl.extensions} != expected:
+    scope = None if order.distribution_point is None else _scope(order.distribution_point)
+    expected = {(issuer.authority_key_identifier, False), (x509.CRLNumber(order.number), False)}
+    if {(each.value, each.critical) for each in crl.extensions} != expected | (
+        {(scope, True)} if scope else set()
+    ):
         yield "extensions"
+    found = [(each.serial_number, each.revocation_date_utc, _reason(each)) for each in crl]
+    if found != [
+        (each.serial_number, each.revoked_at.replace(microsecond=0), each.reason) for each in order.revoked
+    ]:
+        yield "entries"
 
 
 def _reason(entry: x509.RevokedCertificate) -> RevocationReason:

@@ -63,6 +63,7 @@ class Unknown:
 
 
 CertificateStatus = Good | Revoked | Unknown
+_WireStatus = tuple[ocsp.OCSPCertStatus, datetime | None, x509.ReasonFlags | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +104,12 @@ def answer_ocsp(  # noqa: PLR0913 - the question, who answers, and for how long:
     issued_here = 0 < question.serial_number < _SERIAL_END
     status = status_of(question.serial_number) if issued_here else Unknown()
     signer = issuer if responder is None else responder.signer
-    builder = _answer(question, status, now.replace(microsecond=0), good_for).responder_id(
-        ocsp.OCSPResponderEncoding.HASH, signer.certificate
-    )
+    this_update = now.replace(microsecond=0)
+    window = (this_update, this_update + good_for)
+    builder = _answer(question, status, window).responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
     if responder is not None:
         builder = builder.certificates([responder.certificate])
-    return _sign(builder, signer, question, status)
+    return _sign(builder, signer, (question.serial_number, window, _wire_status(status)))
 
 
 def request_from_path(unverified_path: str) -> bytes | None:
@@ -130,6 +131,8 @@ def _read(request_der: bytes) -> _Question:
     nonce = next((each.value for each in request.extensions if isinstance(each.value, x509.OCSPNonce)), None)
     if nonce is not None and len(nonce.nonce) not in _NONCE_LENGTHS:
         raise ValueError("a nonce that is empty or too long")
+    if request.serial_number < 0:
+        raise ValueError("a serial number that no answer can repeat")
     return _Question(
         algorithm=request.hash_algorithm,
         issuer_hashes=(request.issuer_name_hash, request.issuer_key_hash),
@@ -147,7 +150,7 @@ def _issuer_hashes(issuer: Issuer) -> dict[str, tuple[bytes, bytes]]:
 
 
 def _answer(
-    question: _Question, status: CertificateStatus, this_update: datetime, good_for: timedelta
+    question: _Question, status: CertificateStatus, window: tuple[datetime, datetime]
 ) -> ocsp.OCSPResponseBuilder:
     word, revoked_at, reason = _wire_status(status)
     name_hash, key_hash = question.issuer_hashes
@@ -157,8 +160,8 @@ def _answer(
         serial_number=question.serial_number,
         algorithm=question.algorithm,
         cert_status=word,
-        this_update=this_update,
-        next_update=this_update + good_for,
+        this_update=window[0],
+        next_update=window[1],
         revocation_time=revoked_at,
         revocation_reason=reason,
     )
@@ -167,7 +170,7 @@ def _answer(
 
 def _wire_status(
     status: CertificateStatus,
-) -> tuple[ocsp.OCSPCertStatus, datetime | None, x509.ReasonFlags | None]:
+) -> _WireStatus:
     match status:
         case Good():
             return ocsp.OCSPCertStatus.GOOD, None, None
@@ -184,7 +187,9 @@ def _wire_status(
 
 
 def _sign(
-    builder: ocsp.OCSPResponseBuilder, signer: Issuer, question: _Question, status: CertificateStatus
+    builder: ocsp.OCSPResponseBuilder,
+    signer: Issuer,
+    decided: tuple[int, tuple[datetime, datetime], _WireStatus],
 ) -> bytes:
     """Sign, and read what was signed: a remote key may have signed something else."""
     try:
@@ -196,7 +201,7 @@ def _sign(
         signer.verify(response.signature, response.tbs_response_bytes)
     except InvalidSignature as fault:
         raise SigningFailed("the signature of the OCSP answer does not hold") from fault
-    said = (response.certificate_status, response.revocation_time_utc, response.revocation_reason)
-    if response.serial_number != question.serial_number or said != _wire_status(status):
+    status = (response.certificate_status, response.revocation_time_utc, response.revocation_reason)
+    if (response.serial_number, (response.this_update_utc, response.next_update_utc), status) != decided:
         raise SigningFailed("the OCSP answer differs from the record")
     return response_der

@@ -73,11 +73,22 @@ def upgrade() -> None:
     op.create_index('ix_refusals_user_name', 'refusals', ['user_name', 'entry_index'], unique=False)
     op.execute("INSERT INTO head (id, size) VALUES (1, 0)")
     op.execute("INSERT INTO heartbeat (id, time) VALUES (1, '')")
-    for verb in ("UPDATE", "DELETE"):
+    if op.get_context().dialect.name == "postgresql":
         op.execute(
-            f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
-            "BEGIN SELECT RAISE(ABORT, 'entries are only ever added'); END"
+            "CREATE FUNCTION entries_stay() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'entries are only ever added'; END $$"
         )
+    for verb in ("UPDATE", "DELETE"):
+        if op.get_context().dialect.name == "postgresql":
+            op.execute(
+                f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
+                "FOR EACH STATEMENT EXECUTE FUNCTION entries_stay()"
+            )
+        else:
+            op.execute(
+                f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
+                "BEGIN SELECT RAISE(ABORT, 'entries are only ever added'); END"
+            )
 
 
 def downgrade() -> None:

@@ -1,0 +1,177 @@
+"""The ledger as a transparency log: its checkpoint, its tiles, and proofs made of them (C2SP tlog-tiles).
+
+Full tiles are stored; a partial one is made of the entries, or of the tiles below it, for any width that the
+log has reached. What is proven here is checked before it is given away.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from kubemint.errors import InvalidProof, LedgerUnavailable, NotFound
+from kubemint.ledger import tables
+from kubemint.ledger.growing import LogKeys
+from kubemint.transparency.checkpoint import Checkpoint
+from kubemint.transparency.receipt import Receipt
+from kubemint.transparency.tiles import TILE_WIDTH, Tile, encode_entries, nodes_from_tiles
+from kubemint.transparency.tree import (
+    Nodes,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    root,
+    verify_consistency,
+    verify_inclusion,
+)
+
+Proof = tuple[bytes, ...]
+
+
+class LedgerLog:
+    """Reads the log. One for a process; threads share it."""
+
+    def __init__(self, engine: Engine, keys: LogKeys) -> None:
+        self._engine = engine
+        self._keys = keys
+
+    def checkpoint(self) -> str:
+        """Give the newest checkpoint, a signed note.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be read.
+        """
+        with self._reading() as connection:
+            return _checkpoint(connection)
+
+    def tile(self, tile: Tile) -> bytes | None:
+        """Give the hashes of a tile, or None where the log has not grown that far. Raises as `checkpoint` does."""
+        with self._reading() as connection:
+            return _tile(connection, tile)
+
+    def bundle(self, index: int, width: int) -> bytes | None:
+        """Give an entry bundle (`width` entries from `index` * 256 on), or None. Raises as `checkpoint` does."""
+        with self._reading() as connection:
+            bodies = _bodies(connection, index * TILE_WIDTH, width)
+        return encode_entries(bodies) if len(bodies) == width else None
+
+    def receipt(self, index: int) -> Receipt:
+        """Prove an entry, to whoever knows the log's key alone, in the tree of now.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be read, or the proof does not hold.
+        """
+        with self._reading() as connection:
+            note = _checkpoint(connection)
+            (body,) = _bodies(connection, index, 1)
+            signed = self._open(note)
+            proof = inclusion_proof(index, signed.size, _nodes(connection, signed.size))
+        with _held():
+            verify_inclusion(index, signed.size, leaf_hash(body), proof, signed.root)
+        return Receipt(index=index, proof=proof, checkpoint=note, extra=body)
+
+    def inclusion(self, index: int, size: int | None) -> tuple[bytes, Proof, Checkpoint]:
+        """Prove an entry in the tree of a size, or of now: its leaf hash, the proof, and that tree.
+
+        Raises:
+            NotFound: there is no such entry in a tree of that size, or no such tree yet.
+            LedgerUnavailable: the ledger cannot be read, or the proof does not hold.
+        """
+        with self._reading() as connection:
+            tree, node = self._tree(connection, size)
+            if index >= tree.size:
+                raise NotFound(f"A tree of {tree.size} entries has no entry {index}.")
+            leaf, proof = node(0, index), inclusion_proof(index, tree.size, node)
+        with _held():
+            verify_inclusion(index, tree.size, leaf, proof, tree.root)
+        return leaf, proof, tree
+
+    def consistency(self, old_size: int, new_size: int | None) -> tuple[Proof, Checkpoint, Checkpoint]:
+        """Prove that the tree of one size begins with that of another: the proof, and both trees. Raises so too."""
+        with self._reading() as connection:
+            new, node = self._tree(connection, new_size)
+            if old_size > new.size:
+                raise NotFound(f"There is no tree of {old_size} entries within one of {new.size}.")
+            old = Checkpoint(origin=new.origin, size=old_size, root=root(old_size, node))
+            proof = consistency_proof(old_size, new.size, node)
+        with _held():
+            verify_consistency(old.size, old.root, new.size, new.root, proof)
+        return proof, old, new
+
+    def _tree(self, connection: Connection, size: int | None) -> tuple[Checkpoint, Nodes]:
+        """Give the tree of a size, as its signed head would tell of it."""
+        newest = self._open(_checkpoint(connection))
+        if size is None or size == newest.size:
+            return newest, _nodes(connection, newest.size)
+        if size > newest.size:
+            raise NotFound(f"The log has {newest.size} entries, not {size}.")
+        node = _nodes(connection, size)
+        return Checkpoint(origin=newest.origin, size=size, root=root(size, node)), node
+
+    def _open(self, note: str) -> Checkpoint:
+        with _held():
+            return self._keys.open(note)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as fault:
+            raise LedgerUnavailable("the ledger cannot be read") from fault
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Nothing is given away that would not convince whoever gets it."""
+    try:
+        yield
+    except InvalidProof as fault:
+        raise LedgerUnavailable(f"the log does not prove itself: {fault.message}") from None
+
+
+def _checkpoint(connection: Connection) -> str:
+    return str(connection.execute(select(tables.head.c.checkpoint)).scalar_one())
+
+
+def _nodes(connection: Connection, size: int) -> Nodes:
+    def read(tile: Tile) -> bytes:
+        found = _tile(connection, tile)
+        if found is None:
+            raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
+        return found
+
+    return nodes_from_tiles(read, size)
+
+
+def _tile(connection: Connection, tile: Tile) -> bytes | None:
+    columns = tables.tiles.c
+    if tile.width == TILE_WIDTH:
+        full = select(columns.hashes).where(columns.level == tile.level, columns.index == tile.index)
+        found = connection.execute(full).scalar()
+        return None if found is None else bytes(found)
+    first = tile.index * TILE_WIDTH
+    if tile.level == 0:
+        hashes = _column(connection, tables.entries, tables.entries.c.leaf_hash, first, tile.width)
+    else:
+        below = columns.level == tile.level - 1
+        hashes = _column(connection, tables.tiles, columns.root, first, tile.width, below)
+    return b"".join(hashes) if len(hashes) == tile.width else None
+
+
+def _bodies(connection: Connection, first: int, count: int) -> Sequence[bytes]:
+    return _column(connection, tables.entries, tables.entries.c.body, first, count)
+
+
+def _column(
+    connection: Connection, table: Any, column: Any, first: int, count: int, *conditions: Any
+) -> Sequence[bytes]:
+    """Give one column of consecutive rows, in their order."""
+    query = (
+        select(column)
+        .where(table.c.index >= first, table.c.index < first + count, *conditions)
+        .order_by(table.c.index)
+    )
+    return [bytes(value) for value in connection.execute(query).scalars()]
