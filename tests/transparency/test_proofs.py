@@ -125,6 +125,15 @@ def test_a_node_is_no_leaf() -> None:
             verify_inclusion(index, SIZE, TREE.node(1, INDEX >> 1), proof, ROOT)
 
 
+def test_no_octet_moves_from_one_hash_to_the_next() -> None:
+    """What hashes to the same, because only the border between leaf and sibling is elsewhere, must be refused."""
+    sibling, *rest = INCLUSION
+    for leaf, moved in ((LEAF + sibling[:1], sibling[1:]), (LEAF[:-1], LEAF[-1:] + sibling)):
+        assert leaf + moved == LEAF + sibling
+        with pytest.raises(InvalidProof, match="32 octets"):
+            verify_inclusion(INDEX, SIZE, leaf, (moved, *rest), ROOT)
+
+
 def test_tampered_consistency_is_refused() -> None:
     """No bit of a proof or of either root may be another, and no hash too few or too many."""
     verify_consistency(OLD_SIZE, OLD_ROOT, SIZE, ROOT, CONSISTENCY)
