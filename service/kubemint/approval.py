@@ -138,7 +138,7 @@ class ApprovalDesk:
             )
             attempt = replace(attempt, approved=approved)
             events += (self._sign(attempt, request, grant, record),)
-            conditions += conditions_of(attempt, grant)
+            conditions += conditions_of(attempt, request, grant)
         recorded = self.issuance.ledger.append(*events, conditions=conditions)
         _check_token(recorded)
         if recorded.unmet is not None and not isinstance(recorded.unmet.condition, RequestOpen):

@@ -21,16 +21,20 @@ from kubemint.decision_log import DecisionLog
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.issuance import Issuance
+from kubemint.kubernetes.revoked_credentials import RevokedCredentials
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.reader import LedgerReader
+from kubemint.ledger.revocations import RevocationReader
 from kubemint.ledger.schema import migrate
 from kubemint.ledger.stores import Store, open_store
 from kubemint.ledger.writer import LedgerWriter
-from kubemint.policy.rules import Policy
+from kubemint.policy.rules import CertificateRule, Policy
 from kubemint.policy_file import CurrentPolicy, read_policy
 from kubemint.readiness import Readiness
 from kubemint.record import Condition, Event, Recorded, Unmet
+from kubemint.revocation import RevocationDesk
+from kubemint.revocation_lists import RevocationLists
 from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
@@ -70,6 +74,11 @@ class Service:
     reader: LedgerReader
     log: LedgerLog
     log_is_public: bool
+    revocations: RevocationReader
+    revocation_desk: RevocationDesk
+    revoked: RevokedCredentials
+    revocation_lists: RevocationLists
+    webhook_clients: tuple[CertificateRule, ...]
     authenticators: Sequence[Authenticator]
     cluster: Cluster | None
     chain_pem: tuple[str, ...]
@@ -93,13 +102,15 @@ def open_service(config: Config) -> Service:
     store, keys = store_of(config), log_keys_of(config)
     writer = LedgerWriter(store.writable(), keys, DecisionLog().write)
     engine = store.for_reading(config.server.threads)
-    reader = LedgerReader(engine)
+    reader, revocations = LedgerReader(engine), RevocationReader(engine)
     ledger = Ledger(writer, reader)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
+    revoked = RevokedCredentials(revocations, config.webhook.unknown, utc_now, store.waiter())
+    revoked.watch()
     ways = (
         *_authenticators(config),
-        RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial),
+        RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial, revocations.is_revoked),
     )
     for way in ways:
         if isinstance(way, OidcAuthenticator):
@@ -115,6 +126,13 @@ def open_service(config: Config) -> Service:
         ),
         reader=reader,
         log=LedgerLog(engine, keys),
+        revocations=revocations,
+        revocation_desk=RevocationDesk(
+            current_policy=policy, ledger=ledger, revocations=revocations, clock=utc_now, draw_name=draw_name
+        ),
+        revoked=revoked,
+        revocation_lists=RevocationLists(issuer, revocations, config.crl.lifetime, config.crl.url, utc_now),
+        webhook_clients=config.webhook.clients,
         log_is_public=config.log.public,
         authenticators=ways,
         cluster=config.cluster,

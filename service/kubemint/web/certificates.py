@@ -18,6 +18,7 @@ from kubemint.errors import (
     UnacceptableRequest,
 )
 from kubemint.ledger.reader import Filter, State
+from kubemint.ledger.revocations import Withdrawal
 from kubemint.record import IDEMPOTENCY_KEY, Entry, EventKind, Recorded, rfc3339
 from kubemint.register import CurrentState, find, state_of
 from kubemint.requester import Requester
@@ -95,7 +96,9 @@ def index() -> Response:
         query["requester"] = requester.identity
     now = service.clock()
     page = service.reader.page(Filter(**query), now, limit=limit, before=before)
-    body: dict[str, Any] = {"items": [_record(entry, rfc3339(now)) for entry in page.entries]}
+    withdrawn = service.revocations.of_certificates([entry.index for entry in page.entries])
+    items = [_record(entry, rfc3339(now), withdrawn.get(entry.index)) for entry in page.entries]
+    body: dict[str, Any] = {"items": items}
     if page.next_before is not None:
         body["nextCursor"] = str(page.next_before)
     return json_response(body)
@@ -109,7 +112,8 @@ def show(identifier: str) -> Response:
     entry = _find(identifier)
     if entry is None or not _may_see(entry, requester):
         raise _not_found()
-    return json_response(_record(entry, rfc3339(service.clock())))
+    withdrawal = service.revocations.of_certificates([entry.index]).get(entry.index)
+    return json_response(_record(entry, rfc3339(service.clock()), withdrawal))
 
 
 @blueprint.get("/v1/certificates/<identifier>/receipt")
@@ -161,13 +165,20 @@ def _may_see(entry: Entry, requester: Requester) -> bool:
     return entry.fields["requester"] == requester.identity or roles.may_read_the_log(requester)
 
 
-def _record(entry: Entry, now: str) -> dict[str, Any]:
+def _record(entry: Entry, now: str, withdrawal: Withdrawal | None) -> dict[str, Any]:
     """Show an entry: what it says, its place, and what has become of it."""
     record = {name: value for name, value in entry.fields.items() if name not in _NOT_SHOWN}
     record["logIndex"] = entry.index
     if entry.kind is EventKind.REFUSED:
         return record | {"state": State.REFUSED.value}
     record["certificate"] = base64_to_pem(entry.fields["certificate"])
+    if withdrawal is not None:
+        record["revocation"] = {
+            "revocation": withdrawal.revocation,
+            "time": rfc3339(withdrawal.revoked_at),
+            "reason": withdrawal.reason.value,
+        }
+        return record | {"state": State.REVOKED.value}
     return record | {"state": (State.EXPIRED if entry.fields["notAfter"] < now else State.VALID).value}
 
 

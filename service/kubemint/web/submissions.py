@@ -56,6 +56,29 @@ def read_json(schema: StrictSchema) -> dict[str, Any]:
     return fields
 
 
+def read_document() -> object:
+    """Read a JSON body of whatever shape; the query, which an API server adds to, is not looked at.
+
+    Raises:
+        UnsupportedMediaType, InvalidDocument, RequestEntityTooLarge: it is none.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send one of: application/json.")
+    return parse_json(read_body())
+
+
+def read_body() -> bytes:
+    """Read the body, which is bounded.
+
+    Raises:
+        RequestEntityTooLarge, BadRequest: it is too large, or not in the form that its head announces.
+    """
+    try:
+        return _read_body()
+    except ParseException:
+        raise BadRequest("The body is not in the form that its head announces.") from None
+
+
 def _read_body() -> bytes:
     if (request.content_length or 0) <= BODY_MAX_OCTETS:
         body: bytes = request.environ["wsgi.input"].read(BODY_MAX_OCTETS + 1)

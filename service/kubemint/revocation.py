@@ -1,0 +1,249 @@
+"""Taking certificates back, and giving back what was only held.
+
+    order → who may → entry → what it hit
+
+Operators may revoke whatever a selector means; others what they asked for themselves; and whoever holds a
+private key, found in the open for instance, may revoke that key. A revocation is an entry like a decision:
+it counts as soon as it is durable, and it is undone by another entry, if it was a hold, or never.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Protocol
+
+from kubemint.audit import reinstated_event, revoked_event
+from kubemint.errors import (
+    NotFound,
+    NotPermitted,
+    Reason,
+    RevocationConflict,
+    UnacceptableRequest,
+)
+from kubemint.policy.rules import Policy
+from kubemint.record import (
+    Condition,
+    Entry,
+    Event,
+    OnHold,
+    Recorded,
+    ReinstatementOrder,
+    RevocationOrder,
+    TokenUnused,
+)
+from kubemint.requester import Method, Requester
+from kubemint.selector import Selector
+from kubemint.x509.request import CsrEncoding, Submission, read_request
+from kubemint.x509.revocation import RevocationReason
+
+# The common name of a CSR that revokes its own key. No certificate has it: `kubemint:` is reserved.
+KEY_STATEMENT: Final = "kubemint:revoke-this-key"
+
+
+class Ledger(Protocol):
+    """The record, as revoking needs it."""
+
+    def append(self, *events: Event, conditions: tuple[Condition, ...] = ...) -> Recorded:
+        """Keep `kubemint.issuance.Ledger.append`."""
+
+
+class RevocationRecord(Protocol):
+    """A revocation as the ledger has it."""
+
+    @property
+    def entry(self) -> Entry:
+        """The `revoked` entry."""
+
+    @property
+    def certificates(self) -> int:
+        """How many certificates it hit."""
+
+    @property
+    def lifted(self) -> Entry | None:
+        """The `reinstated` entry that undid it, if it was a hold."""
+
+
+class Revocations(Protocol):
+    """What is read of the record. Each answer is at least as new as what this process has appended."""
+
+    def find(self, revocation: str) -> RevocationRecord | None:
+        """Give the revocation of this name, or None. Raises LedgerUnavailable."""
+
+    def count_hits(self, selector: Selector, now: datetime) -> int:
+        """Count the certificates that have not expired and that a selector means. Raises LedgerUnavailable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody wants taken back; `http_request_id` is the door's name for it, for the log."""
+
+    selector: Selector
+    reason: RevocationReason = RevocationReason.UNSPECIFIED
+    note: str = ""
+    suspend_until: datetime | None = None
+    http_request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevocationDesk:
+    """Where certificates are taken back."""
+
+    current_policy: Callable[[], Policy]
+    ledger: Ledger
+    revocations: Revocations
+    clock: Callable[[], datetime]
+    draw_name: Callable[[], str]
+
+    def preview(self, wish: Wish, requester: Requester) -> int:
+        """Count what a revocation would hit now. Raises as `revoke` does; nothing is recorded."""
+        selector = self._permitted(wish, requester, self.current_policy())
+        return self.revocations.count_hits(selector, self.clock())
+
+    def revoke(self, wish: Wish, requester: Requester) -> RevocationRecord:
+        """Take back what fits and is on record now. On return it is durable, and counts.
+
+        Raises:
+            NotPermitted: the requester may not revoke this.
+            RevocationConflict: it cannot be meant like this.
+            LedgerUnavailable: it is not recorded, or that cannot be told; the same may be sent again.
+        """
+        policy = self.current_policy()
+        return self._record(
+            RevocationOrder(
+                revocation=self.draw_name(),
+                selector=self._permitted(wish, requester, policy),
+                reason=wish.reason,
+                note=wish.note,
+                ordered_by=requester,
+                time=self.clock(),
+                policy_version=policy.version,
+                suspend_until=wish.suspend_until,
+                blocks_keys=_blocks_keys(wish),
+                request_id=wish.http_request_id,
+            )
+        )
+
+    def revoke_key(self, csr_pem: bytes, note: str, http_request_id: str | None) -> RevocationRecord:
+        """Revoke the key that signed a CSR whose common name says so: its holder needs no other proof.
+
+        Raises:
+            MalformedRequest, UnacceptableRequest: it is no CSR that proves the key and says so.
+            LedgerUnavailable: as `revoke` raises it.
+        """
+        request = read_request(
+            Submission(csr=csr_pem, encoding=CsrEncoding.PEM, expiration_seconds=None, profile=None)
+        )
+        key = hashlib.sha256(request.spki_der).hexdigest()
+        if request.user != KEY_STATEMENT or request.groups:
+            reason = Reason(
+                code="key-statement-missing",
+                message=f"the subject must be CN={KEY_STATEMENT} and nothing else",
+                path="csr.subject",
+            )
+            raise UnacceptableRequest("The CSR does not say that its key is revoked.", (reason,))
+        holder = Requester(
+            method=Method.KEY, authority="key", identity=f"key:{key}", evidence=f"CSR sha256:{key[:16]}"
+        )
+        return self._record(
+            RevocationOrder(
+                revocation=self.draw_name(),
+                selector=Selector(public_key_sha256=key),
+                reason=RevocationReason.KEY_COMPROMISE,
+                note=note,
+                ordered_by=holder,
+                time=self.clock(),
+                policy_version=self.current_policy().version,
+                blocks_keys=True,
+                request_id=http_request_id,
+            )
+        )
+
+    def lift(
+        self, revocation: str, note: str, requester: Requester, http_request_id: str | None
+    ) -> RevocationRecord:
+        """Undo a hold: what it hit counts again. On return it is durable.
+
+        Raises:
+            NotPermitted: the requester is no operator.
+            NotFound: there is no such revocation.
+            RevocationConflict: it is no hold, or was lifted before.
+            LedgerUnavailable: as `revoke` raises it.
+        """
+        policy = self.current_policy()
+        if not policy.roles.may_operate(requester):
+            raise NotPermitted("Only operators may lift a hold.")
+        self._find(revocation)
+        order = ReinstatementOrder(
+            revocation=revocation,
+            note=note,
+            ordered_by=requester,
+            time=self.clock(),
+            policy_version=policy.version,
+            request_id=http_request_id,
+        )
+        conditions = (OnHold(revocation=revocation), *_once(requester))
+        recorded = self.ledger.append(reinstated_event(order), conditions=conditions)
+        _check(recorded)
+        return self._find(revocation)
+
+    def _permitted(self, wish: Wish, requester: Requester, policy: Policy) -> Selector:
+        """Give what may be revoked of what is wished: all for operators, else what the requester asked for."""
+        if not wish.selector.fields:
+            raise RevocationConflict(
+                "Say what is to be revoked.", (_reason("selector-empty", "it means everything"),)
+            )
+        if wish.suspend_until is not None:
+            _check_suspension(wish, self.clock())
+        if policy.roles.may_operate(requester):
+            return wish.selector
+        if wish.suspend_until is not None:
+            raise NotPermitted("Only operators may suspend a user or a group.")
+        if wish.selector == Selector(credential_id=requester.evidence):
+            return wish.selector  # the certificate that proved who asks
+        if wish.selector.requester not in {None, requester.identity}:
+            raise NotPermitted("Only operators may revoke what others asked for.")
+        return replace(wish.selector, requester=requester.identity)
+
+    def _record(self, order: RevocationOrder) -> RevocationRecord:
+        recorded = self.ledger.append(revoked_event(order), conditions=_once(order.ordered_by))
+        _check(recorded)
+        # Durable: if the process dies here, it counts, and who asked may ask again without harm.
+        return self._find(order.revocation)
+
+    def _find(self, revocation: str) -> RevocationRecord:
+        if (record := self.revocations.find(revocation)) is None:
+            raise NotFound("There is no such revocation, or it is not yours to see.")
+        return record
+
+
+def _blocks_keys(wish: Wish) -> bool:
+    return wish.reason is RevocationReason.KEY_COMPROMISE or wish.selector.public_key_sha256 is not None
+
+
+def _check_suspension(wish: Wish, now: datetime) -> None:
+    if wish.selector.user is None and wish.selector.group is None:
+        reason = _reason("suspension-of-nobody", "only a user or a group can be suspended: name one")
+        raise RevocationConflict("This cannot be suspended.", (reason,))
+    if wish.suspend_until is not None and wish.suspend_until <= now:
+        reason = _reason("suspension-over", "the suspension would be over already")
+        raise RevocationConflict("This cannot be suspended.", (reason,))
+
+
+def _once(requester: Requester) -> tuple[Condition, ...]:
+    use = requester.single_use
+    return () if use is None else (TokenUnused(authority=requester.authority, token_id=use.token_id),)
+
+
+def _check(recorded: Recorded) -> None:
+    if recorded.unmet is None:
+        return
+    if isinstance(recorded.unmet.condition, TokenUnused):
+        reason = _reason("token-used", "this token counts once, and has been used; get a new one")
+    else:
+        reason = _reason("not-on-hold", "only a certificateHold is lifted, and only once")
+    raise RevocationConflict("This cannot count.", (reason,))
+
+
+def _reason(code: str, message: str) -> Reason:
+    return Reason(code=code, message=message, path="revocation")
