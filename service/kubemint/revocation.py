@@ -73,6 +73,9 @@ class Revocations(Protocol):
     def count_hits(self, selector: Selector, now: datetime) -> int:
         """Count the certificates that have not expired and that a selector means. Raises LedgerUnavailable."""
 
+    def of_key(self, public_key_sha256: str) -> RevocationRecord | None:
+        """Give the first revocation that keeps this key out, or None. Raises LedgerUnavailable."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -127,8 +130,12 @@ class RevocationDesk:
     def revoke_key(self, csr_pem: bytes, note: str, http_request_id: str | None) -> RevocationRecord:
         """Revoke the key that signed a CSR whose common name says so: its holder needs no other proof.
 
+        Strangers may ask this, so nothing is recorded for a key of which no valid certificate is on record, nor
+        twice for one that is.
+
         Raises:
             MalformedRequest, UnacceptableRequest: it is no CSR that proves the key and says so.
+            NotFound: no certificate on record that is valid has this key.
             LedgerUnavailable: as `revoke` raises it.
         """
         request = read_request(
@@ -142,17 +149,22 @@ class RevocationDesk:
                 path="csr.subject",
             )
             raise UnacceptableRequest("The CSR does not say that its key is revoked.", (reason,))
+        selector, now = Selector(public_key_sha256=key), self.clock()
+        if (earlier := self.revocations.of_key(key)) is not None:
+            return earlier
+        if not self.revocations.count_hits(selector, now):
+            raise NotFound("No valid certificate of this service has this key.")
         holder = Requester(
             method=Method.KEY, authority="key", identity=f"key:{key}", evidence=f"CSR sha256:{key[:16]}"
         )
         return self._record(
             RevocationOrder(
                 revocation=self.draw_name(),
-                selector=Selector(public_key_sha256=key),
+                selector=selector,
                 reason=RevocationReason.KEY_COMPROMISE,
                 note=note,
                 ordered_by=holder,
-                time=self.clock(),
+                time=now,
                 policy_version=self.current_policy().version,
                 blocks_keys=True,
                 request_id=http_request_id,

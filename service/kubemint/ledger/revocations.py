@@ -14,7 +14,7 @@ from kubemint.ledger import tables
 from kubemint.ledger.entries import ENTRY_COLUMNS, entry_of
 from kubemint.ledger.revoking import hit
 from kubemint.ledger.rows import octets_of_credential_id, octets_of_serial
-from kubemint.record import Entry
+from kubemint.record import BlockKind, Entry
 from kubemint.selector import Selector
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
 
@@ -78,6 +78,20 @@ class RevocationReader:
         """Give the revocation of this name, or None."""
         with self._reading() as connection:
             found = _records(connection, _rows().where(tables.revocations.c.id == revocation))
+        return found[0] if found else None
+
+    def of_key(self, public_key_sha256: str) -> RevocationRecord | None:
+        """Give the first revocation that keeps this key out, or None."""
+        columns, revocations = tables.blocks.c, tables.revocations.c
+        query = (
+            _rows()
+            .join(tables.blocks, columns.revocation_index == revocations.entry_index)
+            .where(columns.kind == BlockKind.KEY.value, columns.value == bytes.fromhex(public_key_sha256))
+            .order_by(revocations.entry_index)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            found = _records(connection, query)
         return found[0] if found else None
 
     def page(self, requester: str | None, *, limit: int, before: int | None = None) -> RevocationPage:

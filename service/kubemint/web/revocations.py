@@ -8,6 +8,7 @@ from flask import Blueprint, Response, g
 from kubemint.errors import NotFound
 from kubemint.revocation import RevocationRecord, Wish
 from kubemint.selector import Selector
+from kubemint.web.pace import Pace
 from kubemint.web.request_context import current_requester, current_service
 from kubemint.web.responses import json_response
 from kubemint.web.schemas import (
@@ -24,6 +25,7 @@ _LIST: Final = RevocationListSchema()
 _WISH: Final = RevocationSchema()
 _KEY: Final = KeyRevocationSchema()
 _LIFT: Final = LiftSchema()
+_KEY_STATEMENTS: Final = Pace(per_second=2, at_once=10)  # strangers' CSRs; each walks over all valid certificates
 _REVOCATION: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -48,6 +50,7 @@ def create() -> Response:
 @blueprint.post("/v1/revocations/by-key")
 def create_by_key() -> Response:
     """Revoke the key that signed the CSR; whoever holds it needs no other proof."""
+    _KEY_STATEMENTS.take(current_service().clock())
     said = read_json(_KEY)
     desk = current_service().revocation_desk
     return _created(desk.revoke_key(said["csr"].encode("utf-8", "surrogatepass"), said["note"], g.request_id))
