@@ -53,7 +53,11 @@ def create_by_key() -> Response:
     _KEY_STATEMENTS.take(current_service().clock())
     said = read_json(_KEY)
     desk = current_service().revocation_desk
-    return _created(desk.revoke_key(said["csr"].encode("utf-8", "surrogatepass"), said["note"], g.request_id))
+    record = desk.revoke_key(said["csr"].encode("utf-8", "surrogatepass"), said["note"], g.request_id)
+    g.has_decision_line = True
+    # An operator may have revoked the key before: what was said then is not for a stranger.
+    fields = record.entry.fields
+    return json_response({"revocation": fields["revocation"], "time": fields["time"], "state": "revoked"}, 201)
 
 
 @blueprint.post("/v1/revocations/<identifier>/lift")
