@@ -13,13 +13,27 @@ from commands.cli import failed_cleanly, kubemint, kubemint_process
 from kubemint.commands.main import kubemint as command_line
 from kubemint.commands.workspace import CaSource, Listen, create_workspace
 
-COMMANDS = ("dev", "init", "serve", "token", "policy", "request", "requests")
+COMMANDS = (
+    "dev",
+    "init",
+    "serve",
+    "token",
+    "policy",
+    "request",
+    "requests",
+    "revoke",
+    "revocations",
+    "kubernetes",
+    "audit-log",
+)
 HELP = (
     (),
     *((name,) for name in COMMANDS),
     *(("token", name) for name in ("create", "list", "delete")),
     *(("policy", name) for name in ("check", "explain", "test", "replay")),
     *(("requests", name) for name in ("list", "show", "approve", "deny")),
+    *(("revocations", name) for name in ("list", "show", "lift")),
+    *(("kubernetes", name) for name in ("authorizer-config", "deny-list")),
 )
 
 
@@ -44,7 +58,7 @@ def test_every_command_explains_itself(command: tuple[str, ...], option: str) ->
 def test_the_help_names_every_command() -> None:
     """The first help lists the commands with what they do."""
     ran = CliRunner().invoke(command_line, ["--help"])
-    assert re.findall(r"^  ([a-z]+)  +\S", ran.output, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  ([a-z][a-z-]*)  +\S", ran.output, re.MULTILINE) == list(COMMANDS)
 
 
 def test_the_version(tmp_path: Path) -> None:

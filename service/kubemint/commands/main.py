@@ -16,6 +16,10 @@ _COMMANDS: Final = {
     "policy": "kubemint.commands.policy:policy",
     "request": "kubemint.client.request:request",
     "requests": "kubemint.client.requests:requests",
+    "revoke": "kubemint.client.revoke:revoke",
+    "revocations": "kubemint.client.revocations:revocations",
+    "kubernetes": "kubemint.commands.kubernetes:kubernetes",
+    "audit-log": "kubemint.commands.audit_log:audit_log",
 }
 
 
