@@ -194,10 +194,14 @@ def test_by_the_private_key(terminal: Terminal, is_encrypted: bool) -> None:
         (terminal.place / "passphrase").write_text("open, please\nnot this\n")
         options += ("--passphrase-file", "passphrase")
 
-    revocation = terminal.json(None, "revoke", "--private-key", key_file, *options)
+    said = terminal.json(None, "revoke", "--private-key", key_file, *options)
+    again = terminal.run(None, "revoke", "--private-key", key_file, *options)
 
+    assert again.code == 0, again.errors
+    assert again.output.startswith(f"The key sha256:{said['publicKeySha256']} is revoked since ")
+    revocation = terminal.json("operator", "revocations", "show", said["revocation"])
     assert (revocation["method"], revocation["reason"], revocation["certificates"]) == ("key", "keyCompromise", 1)
-    assert revocation["blocksKeys"] is True
+    assert (revocation["blocksKeys"], revocation["note"]) == (True, "found in a repository")
     states = [terminal.state(one["serialNumber"]) for one in (issued, other)]
     assert states == ["revoked", "valid"]
 

@@ -228,6 +228,15 @@ def test_the_key_and_the_token_stay_here(tmp_path: Path) -> None:
     assert b"PRIVATE" not in seen.body
 
 
+@pytest.mark.parametrize("members", [{"revocation": None}, {"time": 1}])
+def test_an_answer_about_a_key_that_is_none(tmp_path: Path, members: dict[str, Any]) -> None:
+    """A key counts as revoked only if the service says so."""
+    key = generate_key("ecdsa-p256")
+    (tmp_path / "a.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with listening(document(**REVOKED | members)) as peer:
+        assert failed_cleanly(run(peer, tmp_path, "revoke", "--private-key", "a.key", "--yes"))
+
+
 @pytest.mark.parametrize(
     "key_type", [name for name in GENERATED_KEY_TYPES if name not in {"rsa-3072", "rsa-4096"}]
 )

@@ -20,6 +20,7 @@ from kubemint.client.revocation_terms import (
     selector_lines,
 )
 from kubemint.client.selection import MomentType, selector_of, selector_options
+from kubemint.client.terms import printable
 from kubemint.errors import ServiceUnavailable
 from kubemint.record import rfc3339
 from kubemint.x509.revocation import RevocationReason
@@ -139,7 +140,10 @@ def _question_lines(wish: Mapping[str, Any], count: int) -> Iterator[tuple[str, 
 
 
 def _revoke_key(options: Mapping[str, Any]) -> None:
-    """Send the statement and no token: its signature is the proof, and the key stays here."""
+    """Send the statement and no token: its signature is the proof, and the key stays here.
+
+    The service says no more than that it is revoked: who holds a key is a stranger to it.
+    """
     address = replace(find_service(options["url"], options["ca"], None), token_file=None)
     statement = sign_key_statement(options["key_file"], options["passphrase_file"])
     if not options["yes"]:
@@ -147,7 +151,14 @@ def _revoke_key(options: Mapping[str, Any]) -> None:
         click.confirm("Revoke this key, and each certificate for it, for good?", abort=True, err=True)
     document = {"csr": statement.csr_pem, "note": options["note"]}
     wish = {name: text for name, text in document.items() if text}
-    _show(ServiceConnection(address).post("/v1/revocations/by-key", wish), options["output"])
+    answer = ServiceConnection(address).post("/v1/revocations/by-key", wish)
+    if not all(isinstance(answer.get(name), str) for name in ("revocation", "time")):
+        raise ServiceUnavailable("the service's answer holds no revocation; is it kubemint?")
+    if options["output"] == "json":
+        click.echo(json.dumps(answer | {"publicKeySha256": statement.public_key_sha256}, indent=2))
+        return
+    said = f"is revoked since {answer['time']}, by revocation {answer['revocation']}"
+    click.echo(printable(f"The key sha256:{statement.public_key_sha256} {said}."))
 
 
 def _show(answer: Mapping[str, Any], output: str) -> None:

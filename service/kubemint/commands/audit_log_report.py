@@ -134,7 +134,7 @@ def _user(use: CertificateUse) -> str:
 
 
 def _span(use: CertificateUse) -> str:
-    return f"{use.requests} requests, {rfc3339(use.first_at)} to {rfc3339(use.last_at)}"
+    return f"requests: {use.requests}, {rfc3339(use.first_at)} to {rfc3339(use.last_at)}"
 
 
 def _sources(use: CertificateUse) -> str:
@@ -143,7 +143,7 @@ def _sources(use: CertificateUse) -> str:
 
 
 def _tried(tried: TriedAfterRevocation) -> str:
-    codes = ", ".join(f"{count} times {code}" for code, count in tried.codes) or "no answer"
+    codes = ", ".join(f"{code} ({count})" for code, count in tried.codes) or "no answer"
     times = f"{rfc3339(tried.first_at)} to {rfc3339(tried.last_at)}"
     return f"{times}, answered {codes}; let in: {let_in(tried)}"
 
