@@ -185,14 +185,14 @@ def test_by_the_private_key(terminal: Terminal, is_encrypted: bool) -> None:
     """Whoever holds the key needs no token; its certificates are revoked and it is never certified again."""
     user = f"ida-{is_encrypted}".lower()
     issued, other = terminal.issue(user), terminal.issue("ike")
-    key_file, options = terminal.place / f"{user}.key", ("--yes", "--note", "found in a repository")
+    key_file, options = terminal.place / f"{user}.key", ["--yes", "--note", "found in a repository"]
     if is_encrypted:
         key = load_pem_private_key(key_file.read_bytes(), None)
         key_file.write_bytes(
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open, please"))
         )
         (terminal.place / "passphrase").write_text("open, please\nnot this\n")
-        options += ("--passphrase-file", "passphrase")
+        options += ["--passphrase-file", "passphrase"]
 
     said = terminal.json(None, "revoke", "--private-key", key_file, *options)
     again = terminal.run(None, "revoke", "--private-key", key_file, *options)

@@ -3,10 +3,9 @@
 import gzip
 import io
 import json
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.peers import document, listening, problem
 from client.revoking import Terminal
+from commands.audit_lines import STRANGER, line
 from commands.cli import Ran, failed_cleanly, kubemint
 from kubemint.commands.audit_log_files import AuditFiles
 from kubemint.commands.main import kubemint as command_line
 from kubemint.errors import ConfigurationError
-from kubemint.kubernetes.access_review import CREDENTIAL_ID_KEY
 from kubemint.record import rfc3339
-
-STRANGER = "X509SHA256=" + "57" * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +56,6 @@ class Past:
         ran = self.run(*arguments, "--output", "json")
         assert ran.code == 0, ran.errors
         return json.loads(ran.output)
-
-
-def line(
-    user: str, time: datetime, code: int, credential: str | None, group: str = "developers", **changes: Any
-) -> bytes:
-    """Write an Event as kube-apiserver does at level Metadata."""
-    extra = {"extra": {CREDENTIAL_ID_KEY: [credential]}} if credential else {}
-    event = {
-        "kind": "Event",
-        "apiVersion": "audit.k8s.io/v1",
-        "stage": "ResponseComplete",
-        "verb": "get",
-        "user": {"username": user, "groups": [group, "system:authenticated"], **extra},
-        "sourceIPs": ["10.0.0.7"],
-        "responseStatus": {"code": code},
-        "requestReceivedTimestamp": rfc3339(time),
-    }
-    return json.dumps(event | changes).encode() + b"\n"
 
 
 @pytest.fixture(scope="module")
@@ -275,45 +253,6 @@ def test_no_file(past: Past, name: str) -> None:
     ran = past.run(name)
     assert failed_cleanly(ran)
     assert f"{name}: cannot be read" in ran.errors
-
-
-RECORD = {"serialNumber": "0a", "user": "ann"}
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        {"revocation": "now"},
-        {"revocation": {"time": 7}},
-        {"revocation": {"time": "2026-11-23T05:00:00"}},
-        {"revocation": {}},
-    ],
-)
-def test_what_is_no_record(tmp_path: Path, members: dict[str, Any]) -> None:
-    """A service that answers with something else is a sentence."""
-    (tmp_path / "audit.log").write_bytes(line("ann", datetime.now(UTC), 200, STRANGER))
-    with listening(document(roles=["auditor"]), document(**RECORD | members)) as peer:
-        ran = kubemint("audit-log", "audit.log", "--url", peer.url, cwd=tmp_path)
-    assert failed_cleanly(ran), ran.errors
-    assert peer.seen[1].path == f"/v1/certificates/{STRANGER}"
-
-
-def test_a_service_that_is_none_or_fails(tmp_path: Path) -> None:
-    """What is not found is told from what could not be asked."""
-    (tmp_path / "audit.log").write_bytes(line("ann", datetime.now(UTC), 200, STRANGER))
-    cases: Iterable[tuple[Any, ...]] = (
-        (document(),),
-        (document(roles="all"),),
-        (document(roles=["auditor"]), problem(403)),
-        (document(roles=["auditor"]), problem(500)),
-        (document(roles=["auditor"]), problem(404), document(items=[{"user": "x"}])),
-        (document(roles=["auditor"]), problem(404), document(items=[7])),
-    )
-    for replies in cases:
-        with listening(*replies) as peer:
-            ran = kubemint("audit-log", "audit.log", "--unused", "--url", peer.url, cwd=tmp_path)
-        assert failed_cleanly(ran), ran.errors
-        assert ran.output == ""
 
 
 @given(

@@ -98,10 +98,7 @@ def _further(options: Mapping[str, Any]) -> dict[str, str]:
     until: datetime | None = options["suspend_until"]
     lasts: timedelta | None = options["suspend_for"]
     if lasts is not None:
-        try:
-            until = datetime.now(UTC) + lasts
-        except OverflowError:
-            raise click.UsageError("--suspend-for is too long.") from None
+        until = datetime.now(UTC) + lasts
     further = {"suspendUntil": None if until is None else rfc3339(until)}
     further |= {name: options[name] for name in ("reason", "note")}
     return {name: text for name, text in further.items() if text}
