@@ -74,7 +74,7 @@ class Revocations(Protocol):
         """Count the certificates that have not expired and that a selector means. Raises LedgerUnavailable."""
 
     def of_key(self, public_key_sha256: str) -> RevocationRecord | None:
-        """Give the first revocation that keeps this key out, or None. Raises LedgerUnavailable."""
+        """Give the first revocation for good of all that has this key, or None. Raises LedgerUnavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +111,19 @@ class RevocationDesk:
             RevocationConflict: it cannot be meant like this.
             LedgerUnavailable: it is not recorded, or that cannot be told; the same may be sent again.
         """
-        policy = self.current_policy()
+        policy, now = self.current_policy(), self.clock()
+        selector = self._permitted(wish, requester, policy)
         return self._record(
             RevocationOrder(
                 revocation=self.draw_name(),
-                selector=self._permitted(wish, requester, policy),
+                selector=selector,
                 reason=wish.reason,
                 note=wish.note,
                 ordered_by=requester,
-                time=self.clock(),
+                time=now,
                 policy_version=policy.version,
                 suspend_until=wish.suspend_until,
-                blocks_keys=_blocks_keys(wish),
+                blocks_keys=_blocks_keys(wish) and self._has_the_key(selector, requester, policy, now),
                 request_id=wish.http_request_id,
             )
         )
@@ -216,6 +217,12 @@ class RevocationDesk:
         if wish.selector.requester not in {None, requester.identity}:
             raise NotPermitted("Only operators may revoke what others asked for.")
         return replace(wish.selector, requester=requester.identity)
+
+    def _has_the_key(self, selector: Selector, requester: Requester, policy: Policy, now: datetime) -> bool:
+        """Tell whether a key that is named is the requester's to revoke: public keys of others are no secret."""
+        if selector.public_key_sha256 is None or policy.roles.may_operate(requester):
+            return True
+        return self.revocations.count_hits(selector, now) > 0
 
     def _record(self, order: RevocationOrder) -> RevocationRecord:
         recorded = self.ledger.append(revoked_event(order), conditions=_once(order.ordered_by))

@@ -41,10 +41,10 @@ class Revocations(Protocol):
         """Give the index of the newest entry that revokes or lifts."""
 
     def count(self, now: datetime) -> int:
-        """Count all that is revoked and has not expired."""
+        """Count all that is revoked and had not expired at that time."""
 
     def revoked(self, now: datetime) -> Iterator[RevokedCertificate]:
-        """Walk over all that is revoked and has not expired."""
+        """Walk over all that is revoked and had not expired at that time."""
 
     def of_serial(self, serial_number: str) -> Withdrawal | None:
         """Tell whether the certificate of a serial number is revoked."""
@@ -82,7 +82,7 @@ class RevocationLists:
         self._signed: dict[tuple[int, int], _Signed] = {}
 
     def whole(self) -> bytes:
-        """Give the list of all that is revoked, in DER.
+        """Give the list of all that is revoked, and has not expired a lifetime of a list ago, in DER.
 
         Raises:
             NotFound: the CA's certificate does not let it sign lists.
@@ -114,7 +114,7 @@ class RevocationLists:
 
     def _most_shards(self) -> int:
         """Bound how many lists there are to sign and to keep, whoever asks."""
-        return _FINER * shards_for(self._revocations.count(self._clock()))
+        return _FINER * shards_for(self._revocations.count(self._clock() - self._lifetime))
 
     def _list(self, shards: int, shard: int, url: str | None) -> bytes:
         if problems := list(crl_problems(self._issuer)):
@@ -128,7 +128,9 @@ class RevocationLists:
             return known.der
 
     def _sign(self, shards: int, shard: int, url: str | None, now: datetime) -> bytes:
-        revoked = [one for one in self._revocations.revoked(now) if shard_of(one.serial_number, shards) == shard]
+        # RFC 5280 3.3: what is revoked stands in one more list after it has expired.
+        since = now - self._lifetime
+        revoked = [one for one in self._revocations.revoked(since) if shard_of(one.serial_number, shards) == shard]
         number = (now - _EPOCH) // timedelta(microseconds=1)
         return sign_crl(
             self._issuer,

@@ -3,6 +3,7 @@
 A question costs a look into a table, however much is revoked; only what is found there is confirmed in the
 ledger. The table is filled before the service is ready, and follows the ledger from then on: a thread reads
 what was revoked since, whenever the ledger says that something was, and at the latest after half a second.
+While it makes a new table, which takes seconds where much is revoked, it keeps adding to the one that counts.
 """
 
 import logging
@@ -11,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from kubemint import metrics
@@ -21,6 +22,8 @@ from kubemint.kubernetes.access_review import AccessReview, Unknown
 
 CHECK_SECONDS: Final = 0.5
 REBUILD_SECONDS: Final = 6 * 3600.0  # so that what has expired makes room
+CLOCKS_DIFFER: Final = timedelta(minutes=10)  # what has expired here may not have for an API server
+_REBUILD_SHARE: Final = 10  # lifted holds make new tables for a tenth of the time at most; the ledger knows of them
 _REMEMBERED: Final = 50_000  # credentials of which it is known whether they are on record
 _UNKNOWN_SECONDS: Final = 30.0  # for which one that is not stays unknown
 _log = logging.getLogger(__name__)
@@ -88,6 +91,18 @@ class NoOpinion:
     """Nothing is known against it: others decide."""
 
 
+class _Tables:
+    """What finds revoked certificates. One thread adds, others look."""
+
+    def __init__(self) -> None:
+        self.digests = Fingerprints()
+        self.serial_numbers = Fingerprints()
+
+    def add(self, page: Digests) -> None:
+        self.digests.update(page.digests)
+        self.serial_numbers.update(page.serial_numbers)
+
+
 class RevokedCredentials:
     """Judges credentials. One for a process, made after the fork; threads share it.
 
@@ -112,16 +127,17 @@ class RevokedCredentials:
         self._wait = wait
         self._on_record: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
-        self._known = -1
+        self._is_cut_off = False  # from the ledger: who asks must not wait for what does not answer
+        self._tables, self._known = _Tables(), revocations.newest()
         self._rebuild()
 
     def __len__(self) -> int:
-        return len(self._serial_numbers)
+        return len(self._tables.serial_numbers)
 
     @property
     def octets(self) -> int:
         """How much memory the tables take."""
-        return self._digests.octets + self._serial_numbers.octets
+        return self._tables.digests.octets + self._tables.serial_numbers.octets
 
     def watch(self) -> None:
         """Follow the ledger from now on, in a thread that ends with the process."""
@@ -132,42 +148,65 @@ class RevokedCredentials:
         return next(self._denials(review), None) or self._judge_unknown(review)
 
     def refresh(self) -> None:
-        """Read what was revoked, or lifted, since the last look."""
-        newest = self._revocations.newest()
-        if newest <= self._known:
-            return
-        if self._revocations.was_lifted_since(self._known):
-            self._rebuild()
-            return
-        self._add(self._digests, self._serial_numbers, self._known)
-        self._known = newest
+        """Read what was revoked, or lifted, since the last look.
+
+        Raises:
+            LedgerUnavailable: it cannot be read; what was known counts on.
+        """
+        try:
+            self._catch_up()
+            is_due = time.monotonic() >= self._may_rebuild_at
+            if is_due and self._revocations.was_lifted_since(self._built):
+                self._rebuild()
+        except LedgerUnavailable:
+            self._is_cut_off = True
+            raise
+        self._is_cut_off = False
 
     def _denials(self, review: AccessReview) -> Iterator[Denied]:
+        tables = self._tables
         for credential in review.credential_ids:
-            if bytes.fromhex(credential[-64:]) in self._digests:
+            if bytes.fromhex(credential[-64:]) in tables.digests:
                 yield from self._confirm(self._revocations.of_credential, credential)
         for serial_number in review.serials:
-            if _octets(serial_number) in self._serial_numbers:
+            if _octets(serial_number) in tables.serial_numbers:
                 yield from self._confirm(self._revocations.of_serial, serial_number)
 
     def _rebuild(self) -> None:
-        known = self._revocations.newest()
-        digests, serial_numbers = Fingerprints(), Fingerprints()
-        self._add(digests, serial_numbers, -1)
-        self._digests, self._serial_numbers, self._known = digests, serial_numbers, known
-        self._rebuild_at = time.monotonic() + REBUILD_SECONDS
+        """Make the tables anew, without what has expired, or was lifted before it began."""
+        began, built = time.monotonic(), self._revocations.newest()
+        tables = _Tables()
+        for page in self._pages(-1):
+            tables.add(page)
+            self._catch_up()
+        newest = self._revocations.newest()
+        for page in self._pages(built):  # what came meanwhile
+            tables.add(page)
+        self._tables, self._known, self._built = tables, newest, built
+        metrics.REVOCATIONS_LOADED.set(len(self))
+        ended = time.monotonic()
+        self._rebuild_at = ended + REBUILD_SECONDS
+        self._may_rebuild_at = ended + _REBUILD_SHARE * (ended - began)
 
-    def _add(self, digests: Fingerprints, serial_numbers: Fingerprints, after: int) -> None:
-        for page in self._revocations.digests(after, self._clock()):
-            digests.update(page.digests)
-            serial_numbers.update(page.serial_numbers)
-        metrics.REVOCATIONS_LOADED.set(len(serial_numbers))
+    def _catch_up(self) -> None:
+        newest = self._revocations.newest()
+        if newest > self._known:
+            for page in self._pages(self._known):
+                self._tables.add(page)
+            self._known = newest
+            metrics.REVOCATIONS_LOADED.set(len(self))
+
+    def _pages(self, after: int) -> Iterator[Digests]:
+        return self._revocations.digests(after, self._clock() - CLOCKS_DIFFER)
 
     def _confirm(self, find: Callable[[str], Withdrawal | None], name: str) -> Iterator[Denied]:
         """Ask the ledger about what memory has; while it cannot be asked, memory counts."""
         try:
+            if self._is_cut_off:
+                raise LedgerUnavailable("it did not answer a moment ago")
             found = find(name)
         except LedgerUnavailable:
+            self._is_cut_off = True
             yield Denied("this certificate is revoked")
             return
         if found is not None:  # else a hold that was lifted a moment ago
@@ -189,9 +228,12 @@ class RevokedCredentials:
             until = self._on_record.get(credential_id)
         if until is not None and until > time.monotonic():
             return until == float("inf")
+        if self._is_cut_off:
+            return True
         try:
             found = self._revocations.is_on_record(credential_id)
         except LedgerUnavailable:
+            self._is_cut_off = True
             return True  # nothing is said against what cannot be looked up
         if not found and until is None:
             _log.critical(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, func, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import LedgerUnavailable
@@ -81,18 +81,19 @@ class RevocationReader:
         return found[0] if found else None
 
     def of_key(self, public_key_sha256: str) -> RevocationRecord | None:
-        """Give the first revocation that keeps this key out, or None."""
+        """Give the first revocation for good of all that has this key, or None."""
         columns, revocations = tables.blocks.c, tables.revocations.c
         query = (
             _rows()
             .join(tables.blocks, columns.revocation_index == revocations.entry_index)
             .where(columns.kind == BlockKind.KEY.value, columns.value == bytes.fromhex(public_key_sha256))
+            .where(revocations.reason != RevocationReason.CERTIFICATE_HOLD.value)
             .order_by(revocations.entry_index)
-            .limit(1)
         )
+        of_all = Selector(public_key_sha256=public_key_sha256).fields
         with self._reading() as connection:
-            found = _records(connection, query)
-        return found[0] if found else None
+            found = (each for each in _records(connection, query) if each.entry.fields["select"] == of_all)
+            return next(found, None)
 
     def page(self, requester: str | None, *, limit: int, before: int | None = None) -> RevocationPage:
         """List revocations, those with an index below `before`: of one who ordered them, or of all."""
@@ -171,7 +172,8 @@ class RevocationReader:
         columns = tables.revoked_certificates.c
         query = select(columns.credential_id, columns.twin_id, columns.serial_number).select_from(_in_force())
         query = query.where(columns.revocation_index > after, columns.not_after >= int(now.timestamp()))
-        for rows in self._walk(query):
+        # In the order of the primary key: what is new is found at its end, however much was there before.
+        for rows in self._walk(query, columns.revocation_index, columns.certificate_index):
             digests = [
                 bytes(found) for row in rows for found in (row.credential_id, row.twin_id) if found is not None
             ]
@@ -181,8 +183,9 @@ class RevocationReader:
         """Walk over all that is revoked and has not expired, each certificate once, by serial number."""
         columns, revocations = tables.revoked_certificates.c, tables.revocations.c
         query = select(columns.serial_number, revocations.revoked_at, revocations.reason).select_from(_in_force())
+        query = query.where(columns.not_after >= int(now.timestamp()))
         last = None
-        for rows in self._walk(query.where(columns.not_after >= int(now.timestamp()))):
+        for rows in self._walk(query, columns.serial_number, columns.revocation_index):
             for row in rows:
                 if row.serial_number != last:  # the first revocation of a certificate counts
                     last = row.serial_number
@@ -207,26 +210,18 @@ class RevocationReader:
         octets = (bytes(found) for row in rows for found in row if found is not None)
         return tuple(dict.fromkeys(f"X509SHA256={found.hex()}" for found in octets))
 
-    def _walk(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
-        """Give pages in the order of serial numbers; no read is open between two pages."""
-        columns = tables.revoked_certificates.c
-        ordered = query.add_columns(columns.revocation_index.label("place")).order_by(
-            columns.serial_number, columns.revocation_index
-        )
-        last: tuple[bytes, int] | None = None
+    def _walk(self, query: Select[Any], *order: ColumnElement[Any]) -> Iterator[Sequence[Any]]:
+        """Give pages in an order that no two rows share; no read is open between two pages."""
+        ordered = query.add_columns(*(column.label(f"place_{place}") for place, column in enumerate(order)))
+        page = ordered = ordered.order_by(*order).limit(PAGE_CERTIFICATES)
         while True:
-            page = ordered.limit(PAGE_CERTIFICATES)
-            if last is not None:
-                serial_number, place = last
-                further = (columns.serial_number == serial_number) & (columns.revocation_index > place)
-                page = page.where(or_(columns.serial_number > serial_number, further))
             with self._reading() as connection:
                 rows = connection.execute(page).all()
             if rows:
                 yield rows
             if len(rows) < PAGE_CERTIFICATES:
                 return
-            last = rows[-1].serial_number, rows[-1].place
+            page = ordered.where(tuple_(*order) > tuple_(*rows[-1][-len(order) :]))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

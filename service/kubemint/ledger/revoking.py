@@ -5,6 +5,7 @@ it, so that a rebuild comes to the same rows. One statement does it, however man
 """
 
 import base64
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -112,7 +113,8 @@ def _fits(selector: Selector) -> Iterator[ColumnElement[bool]]:
     if selector.issued_since is not None:
         yield columns.decided_at >= int(selector.issued_since.timestamp())
     if selector.issued_until is not None:
-        yield columns.decided_at < int(selector.issued_until.timestamp())
+        # Times of certificates are kept without their fraction: what may have been issued before is meant.
+        yield columns.decided_at < math.ceil(selector.issued_until.timestamp())
 
 
 def _run(statement: Any, cursor: Cursor, dialect: Dialect) -> None:

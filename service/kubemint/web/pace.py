@@ -22,13 +22,15 @@ class Pace:
             QuotaExceeded: there were too many; it says when there may be one more.
         """
         with self._lock:
-            full_at = max(now, self._full_at or now) + self._pause
-            if full_at - now > self._pause * self._at_once:
+            empty = self._pause * self._at_once
+            # Bounded, for a clock that was set back must not shut everybody out.
+            self._full_at = max(now, min(self._full_at or now, now + empty))
+            full_at = self._full_at + self._pause
+            if full_at - now > empty:
                 reason = Reason(
                     code="calls-too-many",
                     message="this may be asked a few times a second, by all together",
                     path="",
                 )
-                retry_at = full_at - self._pause * self._at_once
-                raise QuotaExceeded("Too many ask this at once.", (reason,), retry_at=retry_at)
+                raise QuotaExceeded("Too many ask this at once.", (reason,), retry_at=full_at - empty)
             self._full_at = full_at
