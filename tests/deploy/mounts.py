@@ -49,7 +49,7 @@ def named_files(part: Any) -> set[str]:
         return set().union(*map(named_files, part.values()))
     if isinstance(part, list):
         return set().union(*map(named_files, part))
-    path = str(part).removeprefix("file:")
+    path = str(part).removeprefix("file:").rpartition("sslrootcert=")[2]
     return {path} if path.startswith("/run/kubemint/") else set()
 
 
