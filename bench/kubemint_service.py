@@ -108,6 +108,7 @@ def _configuration(address: str, size: Size) -> dict[str, object]:
         "policyFile": "policy.yaml",
         "authentication": {"tokensFile": "tokens.yaml"},
         "ledger": {"url": "sqlite:///ledger.db"},
+        "log": {"key": "file:log.key", "origin": f"{address}/v1/log"},
     }
 
 
