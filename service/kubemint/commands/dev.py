@@ -11,6 +11,7 @@ import click
 from kubemint import config
 from kubemint.commands.serve import run
 from kubemint.commands.workspace import CONFIG_NAME, CaSource, Listen, client_settings, create_workspace
+from kubemint.wiring import log_keys_of
 
 
 @click.command()
@@ -34,7 +35,8 @@ def dev(directory: Path, port: int | None) -> None:
     settings = replace(
         settings, server=replace(settings.server, host="127.0.0.1", port=port or settings.server.port)
     )
-    (directory / "client.yaml").write_text(client_settings(settings.server.port))
+    log_vkey = log_keys_of(settings).signer.vkey
+    (directory / "client.yaml").write_text(client_settings(settings.server.port, log_vkey))
     click.echo(_greeting(directory, settings.server.port))
     run(settings)
 
