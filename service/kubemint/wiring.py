@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -30,20 +30,22 @@ from kubemint.ledger.writer import LedgerWriter
 from kubemint.policy.rules import Policy
 from kubemint.policy_file import CurrentPolicy, read_policy
 from kubemint.readiness import Readiness
-from kubemint.record import Condition, Event, Recorded, Unmet
+from kubemint.record import Condition, Event, EventKind, Recorded, Unmet
 from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
 from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
+from kubemint.witnesses.watch import Watch, check_anchors, check_settings, open_watch
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
 
 
 class Ledger:
-    """The ledger as issuing sees it: writes through one connection, reads through others."""
+    """The ledger as issuing sees it: writes through one connection, reads through others, and is watched."""
 
-    def __init__(self, writer: LedgerWriter, reader: LedgerReader) -> None:
+    def __init__(self, writer: LedgerWriter, reader: LedgerReader, watch: Watch) -> None:
         self._writer = writer
+        self._watch = watch
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
         self.last_policy = reader.last_policy
@@ -54,12 +56,23 @@ class Ledger:
         conditions: Sequence[Condition] = (),
         otherwise: Callable[[Unmet], Event] | None = None,
     ) -> Recorded:
-        """Keep `kubemint.issuance.Ledger.append`, and count what fails."""
+        """Keep `kubemint.issuance.Ledger.append`, count what fails, and wait for witnesses of a certificate.
+
+        Raises:
+            LedgerUnavailable: a required witness has not seen it, too. It stays on record: who asks again
+                under the same idempotency key gets it once it is witnessed.
+        """
+        if any(event.kind is EventKind.ISSUED for event in events):
+            self._watch.check()
         try:
-            return self._writer.append(*events, conditions=conditions, otherwise=otherwise)
+            recorded = self._writer.append(*events, conditions=conditions, otherwise=otherwise)
         except LedgerUnavailable:
             metrics.LEDGER_FAULTS.inc()
             raise
+        self._watch.committed()
+        if recorded.receipt is None:
+            return recorded
+        return replace(recorded, receipt=self._watch.receipt(recorded.receipt))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +107,8 @@ def open_service(config: Config) -> Service:
     writer = LedgerWriter(store.writable(), keys, DecisionLog().write)
     engine = store.for_reading(config.server.threads)
     reader = LedgerReader(engine)
-    ledger = Ledger(writer, reader)
+    watch = open_watch(config.log, store, keys, engine, utc_now)
+    ledger = Ledger(writer, reader, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
     ways = (
@@ -113,15 +127,15 @@ def open_service(config: Config) -> Service:
             draw_serial=draw_serial,
             draw_name=draw_name,
         ),
-        reader=reader,
-        log=LedgerLog(engine, keys),
+        reader=watch.reader,
+        log=watch.log,
         log_is_public=config.log.public,
         authenticators=ways,
         cluster=config.cluster,
         chain_pem=_pem(issuer.chain),
         trust_bundle_pem=_pem(issuer.trust_bundle),
         clock=utc_now,
-        check_ready=Readiness(issuer, writer, utc_now),
+        check_ready=Readiness(issuer, writer, watch.problem, utc_now),
     )
 
 
@@ -145,7 +159,9 @@ def prepare(config: Config) -> None:
     check_signing(issuer)
     _authenticators(config)
     _check_other_authorities(config, issuer)
+    check_settings(config.log)
     migrate_ledger(config)
+    _compare_with_anchors(config)
 
 
 def migrate_ledger(config: Config) -> None:
@@ -230,6 +246,15 @@ def _authenticators(config: Config) -> tuple[Authenticator, ...]:
             ["nobody could prove who they are: name tokensFile, certificates, oidc or kubernetes"],
         )
     return tuple(ways)
+
+
+def _compare_with_anchors(config: Config) -> None:
+    """Refuse a ledger that its anchors know to be older than it was, or another."""
+    keys, engine = log_keys_of(config), store_of(config).for_reading(1)
+    try:
+        check_anchors(config.log, LedgerLog(engine, keys), keys)
+    finally:
+        engine.dispose()
 
 
 def _check_other_authorities(config: Config, issuer: Issuer) -> None:
