@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import InvalidProof, LedgerUnavailable, NotFound
 from kubemint.ledger import tables
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.witnessed import read_witnessed
 from kubemint.transparency.checkpoint import Checkpoint
@@ -35,9 +36,10 @@ Proof = tuple[bytes, ...]
 class LedgerLog:
     """Reads the log. One for a process; threads share it."""
 
-    def __init__(self, engine: Engine, keys: LogKeys) -> None:
+    def __init__(self, engine: Engine, keys: LogKeys, archive: Archive = NO_ARCHIVE) -> None:
         self._engine = engine
         self._keys = keys
+        self._archive = archive
 
     def checkpoint(self) -> str:
         """Give the newest checkpoint, a signed note, with the cosignatures that there are of it.
@@ -49,13 +51,13 @@ class LedgerLog:
             return self._newest(connection)
 
     def head(self) -> tuple[str, Checkpoint]:
-        """Give the newest checkpoint as the log alone has signed it, and what it says. Raises as `checkpoint` does."""
+        """Give the newest checkpoint as the log has signed it, and what it says. Raises as `checkpoint` does."""
         with self._reading() as connection:
             note = _checkpoint(connection)
         return note, self._open(note)
 
     def witnessed(self) -> str:
-        """Give the note that is kept with cosignatures, empty if none is; nothing in it is verified. Raises so too."""
+        """Give what is kept with cosignatures, empty if nothing is; nothing in it is verified. Raises so too."""
         with self._reading() as connection:
             return read_witnessed(connection)
 
@@ -67,7 +69,7 @@ class LedgerLog:
     def bundle(self, index: int, width: int) -> bytes | None:
         """Give an entry bundle (`width` entries from `index` * 256 on), or None. Raises as `checkpoint` does."""
         with self._reading() as connection:
-            bodies = _bodies(connection, index * TILE_WIDTH, width)
+            bodies = _bodies(connection, index * TILE_WIDTH, width, self._archive)
         return encode_entries(bodies) if len(bodies) == width else None
 
     def receipt(self, index: int) -> Receipt:
@@ -82,7 +84,7 @@ class LedgerLog:
             signed = self._open(note)
             if not 0 <= index < signed.size:
                 raise NotFound(f"The log has {signed.size} entries, and no entry {index}.")
-            if not (bodies := _bodies(connection, index, 1)):
+            if not (bodies := _bodies(connection, index, 1, self._archive)):
                 raise LedgerUnavailable(f"the log has lost entry {index}")
             (body,) = bodies
             proof = inclusion_proof(index, signed.size, _nodes(connection, signed.size))
@@ -107,7 +109,7 @@ class LedgerLog:
         return leaf, proof, tree
 
     def consistency(self, old_size: int, new_size: int | None) -> tuple[Proof, Checkpoint, Checkpoint]:
-        """Prove that the tree of one size begins with that of another: the proof, and both trees. Raises so too."""
+        """Prove that one tree begins with another: the proof, and both trees. Raises as `inclusion` does."""
         with self._reading() as connection:
             new, node = self._tree(connection, new_size)
             if not 0 <= old_size <= new.size:
@@ -186,8 +188,15 @@ def _tile(connection: Connection, tile: Tile) -> bytes | None:
     return b"".join(hashes) if len(hashes) == tile.width else None
 
 
-def _bodies(connection: Connection, first: int, count: int) -> Sequence[bytes]:
-    return _column(connection, tables.entries, tables.entries.c.body, first, count)
+def _bodies(connection: Connection, first: int, count: int, archive: Archive) -> Sequence[bytes]:
+    bodies = _column(connection, tables.entries, tables.entries.c.body, first, count)
+    if all(bodies):
+        return bodies
+    hashes = _column(connection, tables.entries, tables.entries.c.leaf_hash, first, count)
+    return [
+        body or archive.body(first + place, hashed)
+        for place, (body, hashed) in enumerate(zip(bodies, hashes, strict=True))
+    ]
 
 
 def _column(

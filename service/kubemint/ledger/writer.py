@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from sqlalchemy import Engine
 
 from kubemint.errors import LedgerUnavailable
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.batch import Added, Batch, Unit
 from kubemint.ledger.growing import LogKeys, Sealer
 from kubemint.ledger.statements import Cursor, Statements
@@ -62,9 +63,14 @@ class LedgerWriter:
     """
 
     def __init__(
-        self, database: WritableDatabase, keys: LogKeys, announce: Callable[[Sequence[Added]], None]
+        self,
+        database: WritableDatabase,
+        keys: LogKeys,
+        announce: Callable[[Sequence[Added]], None],
+        archive: Archive = NO_ARCHIVE,
     ) -> None:
         self._database = database
+        self._archive = archive
         self._sealer = Sealer(keys)
         self._announce = announce
         self._statements = Statements(database.engine)
@@ -149,7 +155,7 @@ class LedgerWriter:
         """
         try:
             with self._database.transaction() as cursor:
-                written = Batch(cursor, self._statements, self._sealer)
+                written = Batch(cursor, self._statements, self._sealer, self._archive)
                 recorded = [written.take(waiting.unit) for waiting in batch]
                 written.write()
         except LedgerUnavailable:
