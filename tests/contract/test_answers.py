@@ -34,8 +34,6 @@ REQUEST_EXAMPLES = [
 CREATE = ("POST", "/v1/certificates")
 DECIDE = ("POST", "/v1/decisions")
 LIST = ("GET", "/v1/certificates")
-INCLUSION = ("GET", "/v1/log/inclusion")
-CONSISTENCY = ("GET", "/v1/log/consistency")
 
 
 def pem(body: str, **headers: str) -> dict:
@@ -77,22 +75,6 @@ REFUSALS = {
     "an unknown serial": (("GET", "/v1/certificates/00ff"), "", {}, 404, "not-found"),
     "no serial at all": (("GET", "/v1/certificates/jane"), "", {}, 404, "not-found"),
     "no cluster": (("GET", "/v1/cluster"), "", {}, 404, "not-found"),
-    "another's receipt": (("GET", "/v1/certificates/00ff/receipt"), "", {}, 404, "not-found"),
-    "a proof of nothing": (INCLUSION, "", {}, 400, "invalid-fields"),
-    "a proof of two": (INCLUSION, "?index=0&serialNumber=01", {}, 400, "invalid-fields"),
-    "a proof of half a serial": (INCLUSION, "?serialNumber=0g", {}, 400, "invalid-fields"),
-    "a proof of no credential": (INCLUSION, "?credentialId=X509SHA256=00", {}, 400, "invalid-fields"),
-    "a proof in no tree": (INCLUSION, "?index=0&size=0", {"token": "operator"}, 400, "invalid-fields"),
-    "a proof in a coming tree": (INCLUSION, "?index=0&size=999999", {"token": "operator"}, 404, "not-found"),
-    "a proof of a coming entry": (INCLUSION, "?index=999999", {"token": "operator"}, 404, "not-found"),
-    "a proof of an unknown": (INCLUSION, "?serialNumber=00ff", {}, 404, "not-found"),
-    "a proof by its index": (INCLUSION, "?index=0", {}, 403, "not-permitted"),
-    "growth from nowhere": (CONSISTENCY, "", {"token": "operator"}, 400, "invalid-fields"),
-    "growth to fewer": (CONSISTENCY, "?from=2&to=1", {"token": "operator"}, 400, "invalid-fields"),
-    "growth that is coming": (CONSISTENCY, "?from=1&to=999999", {"token": "operator"}, 404, "not-found"),
-    "growth from later": (CONSISTENCY, "?from=999999", {"token": "operator"}, 404, "not-found"),
-    "a tile to come": (("GET", "/v1/log/tile/0/001"), "", {"token": "operator"}, 404, "not-found"),
-    "no such level": (("GET", "/v1/log/tile/64/000"), "", {"token": "operator"}, 404, "no-such-path"),
     "no such file": (("GET", "/docs/secret.js"), "", {}, 404, "no-such-path"),
     "1 MiB": (CREATE, "", pem("x" * 2**20), 413, "body-too-large"),
     "64 KiB and 1": (DECIDE, "", pem("x" * 65537), 413, "body-too-large"),
@@ -186,38 +168,6 @@ def test_a_record_is_found_where_the_answer_says(service: RunningService) -> Non
         assert answer.json()["certificate"] == issued.json()["certificate"]
 
 
-def test_a_receipt_is_given_with_the_certificate_and_later(service: RunningService) -> None:
-    """The answer and the path of the receipt must both give one, as the contract describes it."""
-    issued = service.call("POST", "/v1/certificates", headers=PEM, body=JANE, token="requester")
-    path = f"{issued.headers['Location']}/receipt"
-
-    for token in ("requester", "operator"):
-        answer = service.call("GET", path, token=token)
-        check_answer(answer, "GET", path)
-        assert answer.text.partition("index")[0] == issued.json()["receipt"].partition("index")[0]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/log/checkpoint",
-        "/v1/log/tile/0/000.p/1",
-        "/v1/log/tile/entries/000.p/1",
-        "/v1/log/inclusion?index=0",
-        "/v1/log/inclusion?index=0&size=1",
-        "/v1/log/consistency?from=1",
-        "/v1/log/consistency?from=0&to=1",
-    ],
-)
-@pytest.mark.parametrize(("token", "status"), [("operator", 200), ("requester", 403), (None, 401)])
-def test_the_log(service: RunningService, path: str, token: str | None, status: int) -> None:
-    """Each part of the log must be what the contract says, and be refused to others as it says."""
-    answer = service.call("GET", path, token=token)
-
-    assert answer.status == status
-    check_answer(answer, "GET", path.partition("?")[0])
-
-
 def test_pages_and_refusals_are_listed(service: RunningService) -> None:
     """Both kinds of records, and the cursor between pages, must be as the contract describes them."""
     for csr in (JANE, JANE, csr_pem("eve", "system:masters"), csr_pem("jane", unit="sales"), "no CSR"):
@@ -261,7 +211,7 @@ def test_a_refusal(service: RunningService, call: tuple, query: str, sent: dict,
     """Each way of asking wrongly must get the status, code and document that the contract says."""
     method, path = call
 
-    answer = service.call(method, path + query, **({"token": "requester"} | sent))
+    answer = service.call(method, path + query, token="requester", **sent)
 
     assert (answer.status, answer.json()["code"]) == (status, code)
     check_answer(answer, method, path)
