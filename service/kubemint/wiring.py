@@ -21,8 +21,11 @@ from kubemint.decision_log import DecisionLog
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.issuance import Issuance
+from kubemint.ledger.archive import Archive
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
+from kubemint.ledger.maintenance import Maintenance
+from kubemint.ledger.partitions import make_ahead
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.schema import migrate
 from kubemint.ledger.stores import Store, open_store
@@ -103,14 +106,15 @@ def open_service(config: Config) -> Service:
         ConfigurationError, LedgerUnavailable: the service must not serve.
     """
     issuer = _open_issuer(config)
-    store, keys = store_of(config), log_keys_of(config)
-    writer = LedgerWriter(store.writable(), keys, DecisionLog().write)
+    store, keys, archive = store_of(config), log_keys_of(config), Archive(config.ledger.archive)
+    writer = LedgerWriter(store.writable(), keys, DecisionLog().write, archive)
     engine = store.for_reading(config.server.threads)
-    reader = LedgerReader(engine)
-    watch = open_watch(config.log, store, keys, engine, utc_now)
+    reader = LedgerReader(engine, archive)
+    watch = open_watch(config.log, store, keys, engine, utc_now, archive)
     ledger = Ledger(writer, reader, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
+    Maintenance(store, config.ledger.retention, utc_now).start()
     ways = (
         *_authenticators(config),
         RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial),
@@ -175,6 +179,7 @@ def migrate_ledger(config: Config) -> None:
     database = store.writable()
     try:
         migrate(database, keys)
+        make_ahead(database.engine, utc_now())
     finally:
         database.close()
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from kubemint.errors import LedgerUnavailable
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.reader import Filter, LedgerReader, Page
@@ -24,8 +25,15 @@ from kubemint.witnesses.witnessing import Witnessing
 class WitnessedLog(LedgerLog):
     """A log whose newest checkpoint is the last one that has all required cosignatures."""
 
-    def __init__(self, engine: Engine, keys: LogKeys, kept: KeptCheckpoint, witnessing: Witnessing) -> None:
-        super().__init__(engine, keys)
+    def __init__(
+        self,
+        engine: Engine,
+        keys: LogKeys,
+        kept: KeptCheckpoint,
+        witnessing: Witnessing,
+        archive: Archive = NO_ARCHIVE,
+    ) -> None:
+        super().__init__(engine, keys, archive)
         self._kept = kept
         self._witnessing = witnessing
 
@@ -65,8 +73,10 @@ class WitnessedReader(LedgerReader):
     Where one certificate is asked for, it waits a moment and then raises LedgerUnavailable.
     """
 
-    def __init__(self, engine: Engine, log: WitnessedLog, witnessing: Witnessing) -> None:
-        super().__init__(engine)
+    def __init__(
+        self, engine: Engine, log: WitnessedLog, witnessing: Witnessing, archive: Archive = NO_ARCHIVE
+    ) -> None:
+        super().__init__(engine, archive)
         self._log = log
         self._witnessing = witnessing
 

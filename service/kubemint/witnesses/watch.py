@@ -10,6 +10,7 @@ from kubemint.config_ledger import Anchor as AnchorSettings
 from kubemint.config_ledger import Log
 from kubemint.config_ledger import Witness as WitnessSettings
 from kubemint.errors import ConfigurationError
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.reader import LedgerReader
@@ -71,7 +72,12 @@ class Watch:
 
 
 def open_watch(
-    settings: Log, store: Store, keys: LogKeys, reading: Engine, clock: Callable[[], datetime]
+    settings: Log,
+    store: Store,
+    keys: LogKeys,
+    reading: Engine,
+    clock: Callable[[], datetime],
+    archive: Archive = NO_ARCHIVE,
 ) -> Watch:
     """Begin to watch; to be called after the fork. `reading` serves those who ask.
 
@@ -80,7 +86,7 @@ def open_watch(
     """
     check_settings(settings)
     private = LedgerLog(store.for_reading(len(settings.witnesses) + 2), keys)
-    public, reader = LedgerLog(reading, keys), LedgerReader(reading)
+    public, reader = LedgerLog(reading, keys, archive), LedgerReader(reading, archive)
     witnessing, must_wait = None, False
     anchoring: Anchoring | None = None
     if settings.witnesses:
@@ -90,8 +96,8 @@ def open_watch(
         standings = [_standing(one, clock, times) for one in settings.witnesses]
         witnessing = Witnessing(standings, private, kept, lambda: anchoring.wake() if anchoring else None, times)
         if must_wait := bool(required):
-            public = WitnessedLog(reading, keys, kept, witnessing)
-            reader = WitnessedReader(reading, public, witnessing)
+            public = WitnessedLog(reading, keys, kept, witnessing, archive)
+            reader = WitnessedReader(reading, public, witnessing, archive)
     if settings.anchors:
         anchoring = Anchoring([_anchor(one) for one in settings.anchors], public, private, keys)
         anchoring.start()
