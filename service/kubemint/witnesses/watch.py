@@ -71,7 +71,7 @@ class Watch:
         return None if self.witnessing is None else self.witnessing.problem()
 
 
-def open_watch(
+def open_watch(  # noqa: PLR0913, PLR0917 - what a watch is made of, each from elsewhere
     settings: Log,
     store: Store,
     keys: LogKeys,
