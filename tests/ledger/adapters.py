@@ -290,10 +290,15 @@ def new_keys(private_key: bytes | None = None) -> tuple[LogKeys, bytes]:
 
 def open_address(address: str, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
     """Open the ledger at an `Adapter.address`, as the service does."""
-    said = json.loads(address)
-    store: Store = open_store(make_url(said["url"]), lock_wait=lock_wait)
-    keys = _keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(said["key"])))
+    store, keys = open_parts(address, lock_wait)
     return Ledger(LedgerWriter(store.writable(), keys, lambda _: None), LedgerReader(store.for_reading(READERS)))
+
+
+def open_parts(address: str, lock_wait: timedelta = timedelta(seconds=20)) -> tuple[Store, LogKeys]:
+    """Give what the ledger at an `Adapter.address` is opened by."""
+    said = json.loads(address)
+    keys = _keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(said["key"])))
+    return open_store(make_url(said["url"]), lock_wait=lock_wait), keys
 
 
 def _keys(private_key: Ed25519PrivateKey) -> LogKeys:
