@@ -14,6 +14,8 @@ _COMMANDS: Final = {
     "serve": "kubemint.commands.serve:serve",
     "token": "kubemint.commands.token:token",
     "policy": "kubemint.commands.policy:policy",
+    "log": "kubemint.commands.log:log",
+    "ledger": "kubemint.commands.ledger:ledger",
     "backup": "kubemint.commands.backup:backup",
     "restore": "kubemint.commands.restore:restore",
     "request": "kubemint.client.request:request",

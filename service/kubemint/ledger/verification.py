@@ -16,14 +16,14 @@ from sqlalchemy import Engine
 
 from kubemint.errors import InvalidProof
 from kubemint.ledger.verify_entries import ToldEntry, read_entry
-from kubemint.ledger.verify_findings import Finding, FindingCode, Outcome, Progress
+from kubemint.ledger.verify_findings import Finding, FindingCode, NotChecked, Outcome, Progress
 from kubemint.ledger.verify_indexes import index_findings
 from kubemint.ledger.verify_pages import EntryPages, StoredHead, beyond_the_head, read_head, read_tile, reading
 from kubemint.ledger.verify_requests import request_findings
 from kubemint.ledger.verify_rows import RowCheck
 from kubemint.ledger.verify_tree import SeenCheckpoint, StoredEntry, StoredTile, TreeWalk, opened
 from kubemint.transparency.checkpoint import Checkpoint, NoteVerifier
-from kubemint.transparency.tiles import TILE_WIDTH, Tile
+from kubemint.transparency.tiles import TILE_WIDTH, Tile, tile_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,14 @@ def verify_published(log: PublishedLog, known: Known, *, progress: Progress) -> 
         yield from walk.add(first // TILE_WIDTH, entries, lambda tile: StoredTile(hashes=log.tile(tile)))
         yield from _tell(entries, walk.broken, known.issuers)[1]
         progress(first + width, signed.size)
+    for tile, hashes in walk.edge():
+        if log.tile(tile) != hashes:
+            message = f"tile {tile_path(tile)} is not that of the entries below it"
+            yield Finding(code=FindingCode.TILE_DIFFERS, message=message)
     yield from walk.finish(signed, None)
+    yield NotChecked(message="query tables and indexes: they are seen with the database alone")
+    if not known.issuers:
+        yield NotChecked(message="who signed the certificates: no CA is named")
 
 
 def _entries(bodies: Sequence[bytes], first: int, width: int) -> list[StoredEntry | None]:

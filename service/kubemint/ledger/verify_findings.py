@@ -27,6 +27,7 @@ class FindingCode(StrEnum):
     ROW_DIFFERS = "row-differs"
     ROW_UNKNOWN = "row-unknown"
     INDEX_DAMAGED = "index-damaged"
+    RECEIPT_INVALID = "receipt-invalid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

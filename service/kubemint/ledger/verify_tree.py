@@ -13,7 +13,7 @@ from typing import Final
 from kubemint.errors import InvalidProof
 from kubemint.ledger.verify_findings import Finding, FindingCode
 from kubemint.transparency.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
-from kubemint.transparency.tiles import TILE_WIDTH, Tile, tile_path, tile_root
+from kubemint.transparency.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_path, tile_root
 from kubemint.transparency.tree import HASH_OCTETS, Frontier, grow, leaf_hash
 
 _NO_HASH: Final = bytes(HASH_OCTETS)  # stands for an entry of which nothing is left
@@ -105,7 +105,14 @@ class TreeWalk:
             told = f"the signed checkpoint of {signed.size} entries is not that of the {self.size} that are here"
             yield Finding(code=FindingCode.HEAD_DIFFERS, message=told)
 
+    def edge(self) -> Iterator[tuple[Tile, bytes]]:
+        """Give the partial tiles that there should be, as they should be: those of the right edge."""
+        for level, hashes in self._roots.items():
+            if hashes:
+                yield Tile(level, self.size >> TILE_HEIGHT * (level + 1), len(hashes)), b"".join(hashes)
+
     def _grow(self, hashes: Sequence[bytes]) -> None:
+        self._roots[0] = [] if len(hashes) == TILE_WIDTH else list(hashes)
         self._before = self.frontier
         self.frontier = grow(self.frontier, hashes).frontier
 
