@@ -28,9 +28,10 @@ _OVER: Final = (
     # The names of groups are walked by the key, which begins with them: no other index leads to old rows.
     (
         "entry_groups",
-        'WITH RECURSIVE "names" AS (SELECT min(group_name) AS "name" FROM entry_groups UNION ALL '
+        'DELETE FROM entry_groups WHERE group_name IN (WITH RECURSIVE "names" AS ('
+        'SELECT min(group_name) AS "name" FROM entry_groups UNION ALL '
         'SELECT (SELECT min(group_name) FROM entry_groups WHERE group_name > "name") FROM "names" '
-        'WHERE "name" IS NOT NULL) DELETE FROM entry_groups WHERE group_name IN (SELECT "name" FROM "names") '
+        'WHERE "name" IS NOT NULL) SELECT "name" FROM "names") '
         "AND entry_index >= :first AND entry_index < :end AND expires_at < :cutoff",
     ),
     (
