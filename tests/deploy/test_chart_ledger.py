@@ -1,11 +1,13 @@
 """Where the chart keeps the record, who signs it and who watches it; and what of that it refuses."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands.cli import kubemint
 from deploy.chart import Chart, ChartRefusedError
-from deploy.mounts import Mounted
+from deploy.mounts import Mounted, lay_out
 
 URL = "postgresql://kubemint@db.example/record"
 CA = {"name": "record-ca", "key": "ca.crt"}
@@ -199,6 +201,18 @@ def test_tables_are_brought_up_to_date_first(chart: Chart, values: str) -> None:
     assert mounted.items() <= {mount["name"]: mount for mount in container["volumeMounts"]}.items()
     assert {"configuration", "log"} <= mounted.keys()
     assert not {"issuer", "tls", "tokens", "identities", "kubeconfigs"} & mounted.keys()
+
+
+@pytest.mark.parametrize("values", ["minimal", "certificates-only", "token-issuers"])
+def test_migration_needs_no_more(chart: Chart, tmp_path: Path, values: str) -> None:
+    """With the files of the init container alone the ledger is made; a second time changes nothing."""
+    objects = chart.render(values, changes={"cluster.server": "https://203.0.113.10:6443"})
+    file = lay_out(objects, objects.migration(), tmp_path)
+    *command, _ = objects.migration()["args"]
+    for _ in range(2):
+        ran = kubemint(*command, file, cwd=tmp_path)
+        assert (ran.code, ran.errors) == (0, "")
+    assert (tmp_path / "var/lib/kubemint/ledger.db").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
