@@ -35,6 +35,26 @@ class Place:
         """Give the entity tag of what is there."""
         return f'"{hashlib.sha256(self.body or b"").hexdigest()}"'
 
+    def get(self) -> tuple[int, bytes]:
+        """Answer a GET: status and body."""
+        if self.failing:
+            return 500, b""
+        if not self.reads:
+            return 405, b""
+        return (404, b"") if self.body is None else (200, self.body)
+
+    def put(self, body: bytes, wanted_tag: str | None) -> int:
+        """Answer a PUT: the status."""
+        if self.before_put:
+            self.body = self.before_put.pop(0)
+        if self.failing:
+            return 500
+        if self.tags and wanted_tag is not None and wanted_tag != self.tag:
+            return 412
+        self.body = body
+        self.puts.append(body)
+        return 204
+
 
 @contextmanager
 def place() -> Iterator[Place]:
@@ -49,29 +69,12 @@ def place() -> Iterator[Place]:
 def _handler(served: Place) -> type[BaseHTTPRequestHandler]:
     class _Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if served.failing:
-                self._say(500)
-            elif not served.reads:
-                self._say(405)
-            elif served.body is None:
-                self._say(404)
-            else:
-                self._say(200, served.body)
+            self._say(*served.get())
 
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if served.before_put:
-                served.body = served.before_put.pop(0)
-            wanted = self.headers["If-Match"]
-            if served.failing:
-                self._say(500)
-            elif served.tags and wanted is not None and wanted != served.tag:
-                self._say(412)
-            else:
-                served.body = body
-                served.puts.append(body)
-                served.kinds.add(self.headers["Content-Type"])
-                self._say(204)
+            served.kinds.add(self.headers["Content-Type"])
+            self._say(served.put(body, self.headers["If-Match"]))
 
         def _say(self, status: int, body: bytes = b"") -> None:
             self.send_response(status)

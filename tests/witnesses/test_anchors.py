@@ -21,7 +21,14 @@ from kubemint.config_ledger import Anchor, Log, Witness
 from kubemint.errors import ConfigurationError
 from kubemint.transparency.checkpoint import add_signature_lines, note_text, signature_lines
 from kubemint.witnesses.anchoring import Anchoring
-from kubemint.witnesses.anchors import AnchorFault, AnchorProblem, FileAnchor, UrlAnchor, check_against, may_replace
+from kubemint.witnesses.anchors import (
+    AnchorFault,
+    AnchorProblem,
+    FileAnchor,
+    UrlAnchor,
+    check_against,
+    may_replace,
+)
 from kubemint.witnesses.watch import check_anchors, check_settings
 from ledger.adapters import Adapter, SqliteAdapter, new_keys
 from ledger.events import issued
@@ -285,9 +292,7 @@ def test_a_running_service_is_told_of_an_old_copy(sqlite_adapter: SqliteAdapter,
     assert anchor.read() == held
 
 
-def test_anchors_hold_what_is_witnessed(
-    sqlite_adapter: SqliteAdapter, tmp_path: Path, w1: TestWitness
-) -> None:
+def test_anchors_hold_what_is_witnessed(sqlite_adapter: SqliteAdapter, tmp_path: Path, w1: TestWitness) -> None:
     """Where witnesses are required, an anchor holds the last checkpoint that has their cosignatures."""
     anchor = FileAnchor(tmp_path / "checkpoint")
     with watched(sqlite_adapter, w1) as ours, anchoring(sqlite_adapter, anchor, public=ours.public) as running:

@@ -190,7 +190,10 @@ def test_a_witness_that_is_away(w1: TestWitness, log: Log) -> None:
 
 def test_who_answers_must_be_proven(tmp_path: Path) -> None:
     """Over TLS the witness must be the one that the CA vouches for, and no other CA counts."""
-    with witness(tmp_path, "witness.test/a", tls=True) as one, witness(tmp_path, "witness.test/b", tls=True) as two:
+    with (
+        witness(tmp_path, "witness.test/a", tls=True) as one,
+        witness(tmp_path, "witness.test/b", tls=True) as two,
+    ):
         log = Log()
         one.trust(log.signer.vkey)
         one.ca_file = two.ca_file

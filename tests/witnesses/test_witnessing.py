@@ -85,7 +85,9 @@ def test_what_is_not_witnessed_is_not_shown(adapter: Adapter, w1: TestWitness) -
         assert ours.public.tile(Tile(0, 0, 4)) is not None
 
 
-def test_without_a_first_cosignature_there_is_no_checkpoint(sqlite_adapter: SqliteAdapter, w1: TestWitness) -> None:
+def test_without_a_first_cosignature_there_is_no_checkpoint(
+    sqlite_adapter: SqliteAdapter, w1: TestWitness
+) -> None:
     """While no checkpoint has all required cosignatures, none is shown."""
     w1.stop()
     record(sqlite_adapter, 1)
@@ -106,7 +108,7 @@ def test_all_who_wait_share_a_round(sqlite_adapter: SqliteAdapter, w1: TestWitne
 
 
 def test_a_witness_that_fails_holds_nobody_up_for_long(sqlite_adapter: SqliteAdapter, w1: TestWitness) -> None:
-    """Who waits while a required witness fails is refused; who comes later is refused at once, until it cosigns."""
+    """Who waits while a required witness fails is refused, who comes later at once, until it cosigns again."""
     before = witness_faults(w1.cosigner.name, "unreachable")
     with watched(sqlite_adapter, w1) as ours:
         ours.witnessing.check()
@@ -141,7 +143,9 @@ def test_a_witness_that_hangs_is_waited_for_so_long(sqlite_adapter: SqliteAdapte
         w1.release.set()
 
 
-def test_one_of_two_required_is_not_enough(sqlite_adapter: SqliteAdapter, w1: TestWitness, w2: TestWitness) -> None:
+def test_one_of_two_required_is_not_enough(
+    sqlite_adapter: SqliteAdapter, w1: TestWitness, w2: TestWitness
+) -> None:
     """While one of two required witnesses refuses, nothing new is witnessed, and what was stays."""
     with watched(sqlite_adapter, w1, w2) as ours:
         ours.witnessing.wait_for(record(sqlite_adapter, 1))
@@ -246,9 +250,7 @@ def test_an_optional_witness_sounds_the_alarm_too(
         ours.witnessing.check()
 
 
-def test_what_somebody_wrote_into_the_row_is_not_believed(
-    sqlite_adapter: SqliteAdapter, w1: TestWitness
-) -> None:
+def test_what_somebody_wrote_into_the_row_is_not_believed(sqlite_adapter: SqliteAdapter, w1: TestWitness) -> None:
     """The row of the witnessed checkpoint, written by whoever has the database, must deceive nobody."""
     with watched(sqlite_adapter, w1) as ours:
         ours.witnessing.wait_for(record(sqlite_adapter, 1))
@@ -294,7 +296,7 @@ def test_restarts_do_not_pile_up_lines(sqlite_adapter: SqliteAdapter, w1: TestWi
     for count in range(1, 5):
         with watched(sqlite_adapter, w1) as ours:
             ours.witnessing.wait_for(size)
-            eventually(lambda: w1.statuses.count(200) >= count)
+            eventually(lambda count=count: w1.statuses.count(200) >= count)
             time.sleep(0.05)
             assert_witnessed(ours.public.checkpoint(), sqlite_adapter, size, w1)
 

@@ -72,9 +72,7 @@ def watched(
     reader = WitnessedReader(engine, public, witnessing)
     witnessing.start()
     try:
-        yield Watched(
-            witnessing=witnessing, kept=kept, log=log, public=public, reader=reader, announced=announced
-        )
+        yield Watched(witnessing=witnessing, kept=kept, log=log, public=public, reader=reader, announced=announced)
     finally:
         witnessing.close()
 

@@ -83,13 +83,18 @@ class Witnessing:
             return next((one.problem for one in self._standings if one.problem is not None), None)
 
     def check(self) -> None:
-        """Find out before a certificate is recorded that it could not leave.
+        """Find out before a certificate is recorded that it could not leave; waits for the first answers.
 
         Raises:
             LedgerUnavailable: a required witness does not cosign now.
         """
         with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or self._failing() is not None or self._is_proven(), self._times.wait
+            )
             self._check()
+            if not self._is_proven():
+                raise LedgerUnavailable("a required witness has not answered yet")
 
     def wait_for(self, size: int) -> None:
         """Wait until all required witnesses have seen the first `size` entries.
@@ -134,6 +139,9 @@ class Witnessing:
             raise LedgerUnavailable("the service is stopping")
         if (failing := self._failing()) is not None:
             _refuse(failing)
+
+    def _is_proven(self) -> bool:
+        return all(one.is_proven for one in self._standings if one.is_required)
 
     def _failing(self) -> Standing | None:
         return next((one for one in self._standings if one.is_required and one.fault is not None), None)
@@ -181,16 +189,20 @@ class Witnessing:
             self._changed.wait_for(lambda: self._closed or not any(one.is_busy for one in awaited))
 
     def _begin(self, current: _Round) -> list[Standing]:
-        if not current.candidate.size:
-            return []  # of nothing there is nothing to be seen
         with self._changed:
+            if not current.candidate.size:  # of nothing there is nothing to be seen, nor to be lost
+                for one in self._standings:
+                    one.is_proven = True
+                self._changed.notify_all()
+                return []
             return [one for one in self._standings if one.begin(has_line=one.witness.key in current.lines)]
 
     def _ask(self, standing: Standing, current: _Round) -> None:
         fault: NotCosigned | None = None
+        has_cosigned = False
         try:
             self._add(standing, current, standing.witness.cosign(current.candidate))
-            standing.is_proven = True
+            has_cosigned = True
         except NotCosigned as refused:
             fault = None if self._is_race(refused) else refused
         except LedgerUnavailable as ours:  # the same pause is right
@@ -199,6 +211,7 @@ class Witnessing:
             _log.exception("a witness could not be asked")
             fault = NotCosigned(Fault.MISBEHAVED, type(unknown).__name__)
         with self._changed:
+            standing.is_proven |= has_cosigned
             standing.end(fault)
             self._changed.notify_all()
 
