@@ -13,12 +13,18 @@ from commands.cli import failed_cleanly, kubemint, kubemint_process
 from kubemint.commands.main import kubemint as command_line
 from kubemint.commands.workspace import CaSource, Listen, create_workspace
 
-COMMANDS = ("dev", "init", "serve", "token", "policy", "request", "requests")
+COMMANDS = (
+    *("dev", "init", "serve", "token", "policy"),
+    *("log", "ledger", "backup", "restore"),
+    *("request", "requests"),
+)
 HELP = (
     (),
     *((name,) for name in COMMANDS),
     *(("token", name) for name in ("create", "list", "delete")),
     *(("policy", name) for name in ("check", "explain", "test", "replay")),
+    *(("log", name) for name in ("verify", "export", "checkpoint", "key")),
+    *(("ledger", name) for name in ("migrate", "retain", "archive")),
     *(("requests", name) for name in ("list", "show", "approve", "deny")),
 )
 
