@@ -195,3 +195,10 @@ def test_a_ledger_on_another_host(tmp_path: Path, url: str) -> None:
     """Two slashes name a host, which SQLite has none of: it is refused, and not taken for a file's folder."""
     (problem,) = problems(tmp_path, ("ledger.url", url))
     assert problem.startswith("ledger.url: Must be sqlite:///FILE")
+
+
+def test_files_of_libpq_are_taken_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
+    """A relative path of a CA in the database's address must not depend on where the service is started."""
+    url = "postgresql://kubemint@db.example/record?sslrootcert=db.crt&sslmode=verify-ca"
+    place = loaded(tmp_path, ("ledger.url", url)).ledger
+    assert place.url.query == {"sslrootcert": str(tmp_path / "etc/db.crt"), "sslmode": "verify-ca"}
