@@ -17,10 +17,12 @@ from kubemint.commands.backup_settings import (
 )
 from kubemint.commands.progress import progress
 from kubemint.errors import ConfigurationError
-from kubemint.ledger.backup import CopiedLog, LogSource, complete, copy_log
+from kubemint.ledger.archive import Archive
+from kubemint.ledger.backup import CopiedLog, complete, copy_log
 from kubemint.ledger.backup_folder import BackupFolder
 from kubemint.ledger.backup_manifest import FileFacts, Manifest
 from kubemint.ledger.backup_tree import bundle_widths
+from kubemint.ledger.log import LedgerLog
 from kubemint.wiring import log_keys_of, store_of
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -48,9 +50,9 @@ def backup(directory: Path, config_file: Path | None, passphrase_file: Path | No
     engine = store.for_reading(readers=1)
     folder = BackupFolder(directory)
     try:
-        source = LogSource(engine, keys, settings.ledger.archive)
-        with folder.exclusive(), progress("Backing up", source.checkpoint()[1].size) as advance:
-            copied = copy_log(source, folder, advance)
+        log = LedgerLog(engine, keys, Archive(settings.ledger.archive))
+        with folder.exclusive(), progress("Backing up", log.head()[1].size) as advance:
+            copied = copy_log(log, keys, folder, advance)
             files |= _keys_of_earlier(folder, needed, files)
             for name, content in files.items():
                 folder.write(name, content)

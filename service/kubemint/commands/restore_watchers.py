@@ -8,22 +8,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from http import HTTPStatus
 from typing import Final
 
-from kubemint.config_ledger import Anchor, Log, Witness
+from kubemint.config_ledger import Anchor as AnchorSettings
+from kubemint.config_ledger import Log
+from kubemint.config_ledger import Witness as WitnessSettings
 from kubemint.errors import InvalidProof
 from kubemint.ledger.backup_folder import BackupFolder
 from kubemint.ledger.growing import LogKeys
 from kubemint.transparency.checkpoint import Checkpoint, NoteVerifier
 from kubemint.transparency.tiles import nodes_from_tiles
 from kubemint.transparency.tree import Nodes, consistency_proof, verify_consistency
-from kubemint.witnesses.exchange import ExchangeFailed, exchange
-from kubemint.witnesses.witness import Candidate, Fault, NotCosigned
-from kubemint.witnesses.witness import Witness as WitnessClient
+from kubemint.witnesses.anchors import Anchor, AnchorFault, FileAnchor, UrlAnchor
+from kubemint.witnesses.witness import Candidate, Fault, NotCosigned, Witness
 
 _SECONDS: Final = 10.0  # for one answer
-_ANCHOR_MAX_OCTETS: Final = 64 * 1024
 
 
 class Standing(Enum):
@@ -72,17 +71,15 @@ def ask_watchers(
         yield _ask_witness(witness, backup, clock)
 
 
-def _ask_anchor(anchor: Anchor, keys: LogKeys, backup: BackedUpLog) -> Testimony:
-    source, ours = f"anchor {anchor.file or anchor.url}", backup.checkpoint
+def _ask_anchor(settings: AnchorSettings, keys: LogKeys, backup: BackedUpLog) -> Testimony:
+    anchor = (
+        UrlAnchor(settings.url or "", settings.ca_file) if settings.file is None else FileAnchor(settings.file)
+    )
+    source, ours = f"anchor {anchor.name}", backup.checkpoint
     try:
-        known = keys.open(_anchored(anchor).decode())
-    except (OSError, ExchangeFailed) as fault:
-        told = f"cannot be read: {getattr(fault, 'strerror', None) or fault}"
-        return Testimony(source=source, standing=Standing.UNKNOWN, message=told)
-    except (InvalidProof, UnicodeDecodeError) as fault:
-        return Testimony(
-            source=source, standing=Standing.UNKNOWN, message=f"has no checkpoint of this log: {fault}"
-        )
+        known = _known_to(anchor, keys)
+    except (AnchorFault, InvalidProof) as fault:
+        return Testimony(source=source, standing=Standing.UNKNOWN, message=str(fault))
     if known.size > ours.size:
         told = f"knows {known.size} entries, and the backup has {ours.size}"
         return Testimony(source=source, standing=Standing.AHEAD, message=told, size=known.size)
@@ -94,22 +91,18 @@ def _ask_anchor(anchor: Anchor, keys: LogKeys, backup: BackedUpLog) -> Testimony
     return Testimony(source=source, standing=Standing.AGREES, message=told)
 
 
-def _anchored(anchor: Anchor) -> bytes:
-    if anchor.file is not None:
-        with anchor.file.open("rb") as stream:
-            return stream.read(_ANCHOR_MAX_OCTETS)
-    reply = exchange("GET", anchor.url or "", ca_file=anchor.ca_file, seconds=_SECONDS)
-    if reply.status != HTTPStatus.OK:
-        raise ExchangeFailed(f"status {reply.status}")
-    return reply.body
+def _known_to(anchor: Anchor, keys: LogKeys) -> Checkpoint:
+    if (held := anchor.read()) is None:
+        raise InvalidProof("holds nothing, or does not tell it")
+    return keys.open(held)
 
 
-def _ask_witness(witness: Witness, backup: BackedUpLog, clock: Callable[[], datetime]) -> Testimony:
-    key = NoteVerifier.from_vkey(witness.key)
+def _ask_witness(settings: WitnessSettings, backup: BackedUpLog, clock: Callable[[], datetime]) -> Testimony:
+    key = NoteVerifier.from_vkey(settings.key)
     source, size = f"witness {key.name}", backup.checkpoint.size
     candidate = Candidate(note=backup.note, size=size, prove=backup.prove)
     try:
-        WitnessClient(key, witness.url, witness.ca_file, clock, _SECONDS).cosign(candidate)
+        Witness(key, settings.url, settings.ca_file, clock, _SECONDS).cosign(candidate)
     except NotCosigned as fault:
         return Testimony(
             source=source,

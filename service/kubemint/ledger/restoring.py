@@ -33,7 +33,7 @@ from kubemint.transparency.checkpoint import Checkpoint
 from kubemint.transparency.tiles import TILE_WIDTH, Tile
 from kubemint.transparency.tree import Frontier, grow, leaf_hash
 
-BUNDLES_A_TRANSACTION: Final = 16  # 4,096 entries: bounds what is in memory, and what a crash does again
+BUNDLES_A_TRANSACTION: Final = 4  # 1,024 entries: bounds what is in memory, and what a crash does again
 _PAGE_ENTRIES: Final = 2_048
 _COLUMNS: Final = tuple(tables.entries.columns)
 
