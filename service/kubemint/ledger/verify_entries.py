@@ -32,15 +32,26 @@ def read_entry(entry: StoredEntry, issuers: Sequence[x509.Certificate]) -> tuple
     try:
         fields = orjson.loads(entry.body)
         kind = EventKind(fields["kind"])
-        told = ToldEntry(index=entry.index, kind=kind, fields=fields, rows=query_rows(entry.index, kind, fields))
+        rows = query_rows(entry.index, kind, fields)
+        _check_values(rows)
+        told = ToldEntry(index=entry.index, kind=kind, fields=fields, rows=rows)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as fault:
         message = f"entry {entry.index} cannot be read: {type(fault).__name__} {str(fault)[:80]}"
         return None, [Finding(code=FindingCode.ENTRY_UNREADABLE, message=message, index=entry.index)]
     return told, [*_findings(entry, told, issuers)]
 
 
+def _check_values(rows: QueryRows) -> None:
+    """Refuse what no table could hold: an entry may say anything, if the one who signed it is dishonest."""
+    values = [value for _, row in rows.rows for value in row.values()]
+    values += [] if rows.change is None else [rows.change.request]
+    for value in values:
+        if not isinstance(value, str | int | bytes | None) or (isinstance(value, int) and abs(value) >= 2**63):
+            raise TypeError("not a value of a row")
+
+
 def _findings(entry: StoredEntry, told: ToldEntry, issuers: Sequence[x509.Certificate]) -> Iterator[Finding]:
-    if entry.columns not in {None, (told.fields.get("time"), told.kind.value)}:
+    if entry.columns is not None and entry.columns != (told.fields.get("time"), told.kind.value):
         message = f"entry {entry.index} has another time or kind beside it than in it"
         yield Finding(code=FindingCode.ENTRY_CHANGED, message=message, index=entry.index)
     if told.kind is not EventKind.ISSUED:
