@@ -63,15 +63,25 @@ def restore(directory: Path, config_file: Path, accept_loss: bool, without_witne
     Each thing that was looked at is a line, ok or FAILED. Unless all are ok, the exit code is 1 and
     the ledger does not count: no service starts on it. A restore that was cut off is begun again.
     """
-    settings = config.load(config_file)
-    keys, folder = log_keys_of(settings), BackupFolder(directory)
+    wanted = _open(BackupFolder(directory), config.load(config_file), accept_loss, without_witnesses)
+    if wanted is None or not (_all_hold(_checks_before(wanted)) and _fill(wanted)):
+        click.echo("Not restored: the ledger does not count, and no service starts on it.", err=True)
+        sys.exit(1)
+
+
+def _open(
+    folder: BackupFolder, settings: config.Config, accept_loss: bool, without_witnesses: bool
+) -> Restore | None:
+    """Read what the backup says of itself; None, and a line that says why, where nothing can be believed."""
+    keys, subject = log_keys_of(settings), "backup"
     try:
         note, manifest = folder.checkpoint(), folder.manifest()
+        subject = "log key"
         checkpoint = keys.open(note)
     except InvalidProof as fault:
-        _print(Check(subject="backup", holds=False, told=fault.message))
-        sys.exit(1)
-    wanted = Restore(
+        _print(Check(subject=subject, holds=False, told=fault.message))
+        return None
+    return Restore(
         settings=settings,
         keys=keys,
         folder=folder,
@@ -81,9 +91,6 @@ def restore(directory: Path, config_file: Path, accept_loss: bool, without_witne
         accept_loss=accept_loss,
         without_witnesses=without_witnesses,
     )
-    if not (_all_hold(_checks_before(wanted)) and _fill(wanted)):
-        click.echo("Not restored: the ledger does not count, and no service starts on it.", err=True)
-        sys.exit(1)
 
 
 def _checks_before(wanted: Restore) -> Iterator[Check]:

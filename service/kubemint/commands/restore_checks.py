@@ -133,7 +133,8 @@ def judge(testimony: Testimony, size: int, *, accept_loss: bool, without_witness
         case Standing.AGREES:
             holds = True
         case Standing.AHEAD if accept_loss:
-            holds, told = True, f"{told}; accepted: {_lost(size, testimony.size)}"
+            lost = _lost(size, testimony.size)
+            holds, told = True, f"{told}; accepted: {lost}. It will not agree with this ledger again"
         case Standing.AHEAD:
             told = f"{told}: {_lost(size, testimony.size)} without a newer backup (--accept-loss)"
         case Standing.UNKNOWN if without_witnesses:
