@@ -58,11 +58,11 @@ class EntryPages:
             if (row := found.get(index)) is None:
                 entries.append(None)
                 continue
-            body = bytes(row["body"])
+            body = octets(row["body"])
             if not body and index < self.archived and index % TILE_WIDTH < len(archived):
                 body = archived[index % TILE_WIDTH]
             beside = (str(row["time"]), str(row["kind"]))
-            hashed = bytes(row["leaf_hash"])
+            hashed = octets(row["leaf_hash"])
             entries.append(StoredEntry(index=index, body=body, leaf_hash=hashed, columns=beside))
         return entries
 
@@ -74,6 +74,11 @@ class EntryPages:
             return decode_entries((self.archive / "tile" / entries_path(number)).read_bytes())
         except (OSError, InvalidProof):
             return ()
+
+
+def octets(value: object) -> bytes:
+    """Give what a column of octets holds; none where it holds something else, which SQLite lets anybody do."""
+    return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else b""
 
 
 @contextmanager
@@ -91,18 +96,18 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def read_head(connection: Connection) -> StoredHead | None:
-    """Give the head, or None if it is not there."""
+    """Give the head, or None if it is not there or no head."""
     head = tables.head.c
     row = connection.execute(select(head.size, head.frontier, head.checkpoint, head.archived)).first()
-    if row is None:
+    if row is None or not isinstance(row.size, int) or not isinstance(row.archived, int):
         return None
     witnessed = connection.execute(select(tables.witnessed.c.checkpoint)).scalar()
     return StoredHead(
         size=row.size,
-        frontier=bytes(row.frontier),
-        checkpoint=row.checkpoint,
+        frontier=octets(row.frontier),
+        checkpoint=str(row.checkpoint),
         archived=row.archived,
-        witnessed=witnessed or "",
+        witnessed=str(witnessed or ""),
     )
 
 
@@ -111,7 +116,7 @@ def read_tile(connection: Connection, tile: Tile) -> StoredTile | None:
     columns = tables.tiles.c
     query = select(columns.hashes, columns.root).where(columns.level == tile.level, columns.index == tile.index)
     row = connection.execute(query).first()
-    return None if row is None else StoredTile(hashes=bytes(row.hashes), root=bytes(row.root))
+    return None if row is None else StoredTile(hashes=octets(row.hashes), root=octets(row.root))
 
 
 def beyond_the_head(connection: Connection) -> list[Finding]:

@@ -38,12 +38,14 @@ def request_findings(
         if end.request not in outcomes:
             continue  # nobody asked, or its row is missed already
         outcome = outcomes[end.request]
-        if outcome is None or outcome > index:
+        if not isinstance(outcome, int) or outcome > index:
             yield _finding(index, end.request)
 
 
 def _is_what_became(connection: Connection, row: Mapping[Any, Any], pages: EntryPages) -> bool:
     outcome = row["outcome_index"]
+    if not isinstance(outcome, int | None):
+        return False
     if row["approvals"] != _approvals(connection, row["id"], _NEVER if outcome is None else outcome):
         return False
     if outcome is None:

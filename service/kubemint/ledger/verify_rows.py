@@ -107,7 +107,7 @@ class RowCheck:
                 yield from self._missing(table, [row])
             elif _agrees(row, found):
                 self.found[table] += 1
-            elif table is not tables.token_uses or found["entry_index"] > row["entry_index"]:
+            elif table is not tables.token_uses or not _is_before(found["entry_index"], row["entry_index"]):
                 # A token may be told of again; the row is that of the first.
                 self.found[table] += 1
                 yield _finding(FindingCode.ROW_DIFFERS, table, row["entry_index"])
@@ -170,6 +170,10 @@ def _stored(
 
 def _agrees(row: Row, stored: Mapping[Any, Any]) -> bool:
     return all(stored[name] == value for name, value in row.items() if name not in _CHANGING)
+
+
+def _is_before(index: object, other: int) -> bool:
+    return isinstance(index, int) and index < other  # SQLite lets a column of numbers hold something else
 
 
 def _count(connection: Connection, table: Table, condition: Any) -> int:
