@@ -84,7 +84,7 @@ certificates: Final = Table(
     Column("profile", Text, nullable=False),
     Column("decided_at", _Count, nullable=False),
     Column("not_after", _Count, nullable=False),
-    # On PostgreSQL a key of a partitioned table has the column that it is partitioned by (docs/decisions/0017).
+    # On PostgreSQL a key of a partitioned table has the column that it is partitioned by (docs/decisions/0018).
     UniqueConstraint("serial_number").ddl_if(dialect="sqlite"),
     UniqueConstraint("credential_id").ddl_if(dialect="sqlite"),
     UniqueConstraint("serial_number", "not_after").ddl_if(dialect="postgresql"),
