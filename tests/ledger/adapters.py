@@ -161,17 +161,18 @@ class _StoreAdapter:
 
 
 class SqliteAdapter(_StoreAdapter):
-    """A ledger in a SQLite file."""
+    """A ledger in a SQLite file; without tables, if it is not migrated."""
 
     has_open_readers = False
 
-    def __init__(self, file: Path, private_key: bytes | None = None) -> None:
+    def __init__(self, file: Path, private_key: bytes | None = None, *, is_migrated: bool = True) -> None:
         super().__init__(f"sqlite:///{file}", *new_keys(private_key))
         self.file = file
         self.engine = create_engine(self.url, poolclass=NullPool)
         self._open.append(self.engine)
         SqliteStore(file).prepare()
-        self._migrate()
+        if is_migrated:
+            self._migrate()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -213,11 +214,13 @@ class SqliteAdapter(_StoreAdapter):
 
 
 class PostgresAdapter(_StoreAdapter):
-    """A ledger in a database of a real PostgreSQL."""
+    """A ledger in a database of a real PostgreSQL; without tables, if it is not migrated."""
 
     has_open_readers = True
 
-    def __init__(self, url: URL | None = None, private_key: bytes | None = None) -> None:
+    def __init__(
+        self, url: URL | None = None, private_key: bytes | None = None, *, is_migrated: bool = True
+    ) -> None:
         self._cluster = postgres_cluster()
         self._url = url or self._cluster.create_database()
         super().__init__(self._url.render_as_string(), *new_keys(private_key))
@@ -226,7 +229,8 @@ class PostgresAdapter(_StoreAdapter):
         self.engine = store.server.engine(pool_size=1)
         self._open.append(self.engine)
         store.prepare()
-        self._migrate()
+        if is_migrated:
+            self._migrate()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -308,6 +312,10 @@ def _keys(private_key: Ed25519PrivateKey) -> LogKeys:
 ADAPTERS: dict[str, Callable[[Path], Adapter]] = {
     "sqlite": lambda directory: SqliteAdapter(directory / "ledger.db"),
     "postgres": lambda _: PostgresAdapter(),
+}
+UNMIGRATED: dict[str, Callable[[Path], Adapter]] = {
+    "sqlite": lambda directory: SqliteAdapter(directory / "ledger.db", is_migrated=False),
+    "postgres": lambda _: PostgresAdapter(is_migrated=False),
 }
 
 

@@ -1,7 +1,8 @@
 """The tree that grows with each commit: it is right at every width, and goes on from no head but a signed one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,9 +20,9 @@ from kubemint.transparency.checkpoint import Checkpoint, NoteSigner
 from kubemint.transparency.receipt import Receipt, parse_receipt, verify_receipt
 from kubemint.transparency.tiles import ENTRY_MAX_OCTETS, TILE_WIDTH, decode_entries
 from kubemint.transparency.tree import Frontier, grow, leaf_hash
-from ledger.adapters import Adapter, assert_sound, indexes, new_keys, stored
+from ledger.adapters import UNMIGRATED, Adapter, assert_sound, indexes, new_keys, stored
 from ledger.events import issued, refused
-from ledger.filling import bodies, fill, naive_root
+from ledger.filling import bodies, entry_rows, fill, migrate_to, naive_root
 from ledger.ways import unit
 
 SIZE = 5  # two subtrees, as a tree of six entries has
@@ -64,6 +65,15 @@ TAMPERINGS: dict[str, Tampering] = {
     "all of it, signed under another name": _another_name,
     "all of it, signed by nobody": _no_signature,
 }
+
+
+@pytest.fixture(params=sorted(UNMIGRATED))
+def unmigrated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]:
+    """Give a ledger of revision 0002, the last without a tree."""
+    made = UNMIGRATED[request.param](tmp_path)
+    migrate_to("0002", made.database().engine)
+    yield made
+    made.close()
 
 
 def test_nothing_is_added_to_a_head_that_was_not_signed(adapter: Adapter) -> None:
@@ -202,6 +212,32 @@ def test_the_longest_entry(adapter: Adapter) -> None:
     assert bundle is not None
     assert [len(body) for body in decode_entries(bundle)] == [ENTRY_MAX_OCTETS, len(issued(3).body)]
     assert_sound(adapter)
+
+
+@pytest.mark.parametrize("count", [0, 1_000])
+def test_a_ledger_without_a_tree_gets_one(unmigrated: Adapter, count: int) -> None:
+    """A ledger of revision 0002 gets the tree of the entries that it has, a signed head, and goes on."""
+    unmigrated.load(entry_rows(bodies(count)))
+    unmigrated.execute(f"UPDATE head SET size = {count}")
+    database = unmigrated.database()
+    for _ in range(2):  # the second time there is nothing to do
+        migrate(database, unmigrated.keys)
+        signed = unmigrated.keys.open(_head(unmigrated).checkpoint)
+        assert signed.size == count
+    _check(unmigrated, unmigrated.open().append(issued(1)).receipt, count + 1)
+    for index in range(0, count, 99):
+        receipt = unmigrated.log().receipt(index)
+        assert verify_receipt(receipt, unmigrated.keys.signer.verifier, next(bodies(1, index))).size == count + 1
+    assert_sound(unmigrated)
+
+
+def test_a_ledger_that_misses_an_entry_gets_no_tree(unmigrated: Adapter) -> None:
+    """Where an entry is missing in a ledger of revision 0002, it is not signed as if it were whole."""
+    unmigrated.load(list(entry_rows(bodies(5)))[:4])
+    unmigrated.execute("UPDATE head SET size = 5")
+    with pytest.raises(LedgerUnavailable):
+        migrate(unmigrated.database(), unmigrated.keys)
+    assert indexes(unmigrated) == [0, 1, 2, 3]
 
 
 def test_a_head_that_lost_its_signature_is_not_signed_again(adapter: Adapter) -> None:

@@ -141,15 +141,22 @@ def write_tiles(old_size: int, leaf_hashes: Sequence[bytes], cursor: Cursor, sta
 
 
 def store_tree(connection: Connection) -> None:
-    """Build the tree of all entries that are there into an empty one: tiles, and an unsigned head."""
+    """Build the tree of all entries that are there into an empty one: tiles, and an unsigned head.
+
+    Raises:
+        LedgerUnavailable: an entry is missing.
+    """
     statements = Statements(connection.engine)
     cursor: Cursor = connection.connection.cursor()
     cursor.execute(statements.lock_head)
     end: int = cursor.fetchone()[0]
     frontier = Frontier.empty()
     while frontier.size < end:
-        cursor.execute(statements.leaf_hashes, (frontier.size, min(end, frontier.size + _STEP_ENTRIES)))
+        step_end = min(end, frontier.size + _STEP_ENTRIES)
+        cursor.execute(statements.leaf_hashes, (frontier.size, step_end))
         leaf_hashes = [bytes(row[0]) for row in cursor.fetchall()]
+        if len(leaf_hashes) != step_end - frontier.size:
+            raise LedgerUnavailable(f"of the entries {frontier.size} to {step_end - 1} some are missing")
         write_tiles(frontier.size, leaf_hashes, cursor, statements)
         frontier = grow(frontier, leaf_hashes).frontier
     write_head(Head(size=end, frontier=frontier.encode(), checkpoint=""), end, cursor, statements)
