@@ -29,7 +29,7 @@ def test_a_service_that_was_lost(tmp_path: Path, store: str, into: str) -> None:
     place = Workspace(tmp_path / "place", store)
     with _serve(place) as service:
         before = [ask(service, headers={"Idempotency-Key": f"key-{number}"}).json() for number in range(3)]
-        with Load(service, threads=2):
+        with Load(service, size=2):
             ran = back_up(place)
         assert ran.code == 0, ran.errors
     verifier = log_keys_of(config.load(place.config)).signer.verifier
@@ -48,7 +48,7 @@ def test_a_service_that_was_lost(tmp_path: Path, store: str, into: str) -> None:
         signed = verify_receipt(receipt, verifier, receipt.extra or b"")
         path = f"/v1/log/consistency?from={old.size}&to={signed.size}"
         answer = service.call("GET", path, token="operator").json()
-        proof = [base64.b64decode(hashed) for hashed in answer["proof"]]
+        proof = [base64.b64decode(hashed) for hashed in answer["hashes"]]
         verify_consistency(old.size, old.root, signed.size, signed.root, proof)
 
 
