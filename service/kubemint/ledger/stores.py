@@ -79,7 +79,8 @@ class PostgresStore:
         try:
             postgres.check_durable(database)
         except SQLAlchemyError as fault:
-            raise LedgerUnavailable(f"the ledger cannot be opened: {getattr(fault, 'orig', fault)}") from fault
+            cause = " ".join(str(getattr(fault, "orig", fault)).split())  # libpq's advice is a line of its own
+            raise LedgerUnavailable(f"the ledger cannot be opened: {cause}") from fault
         finally:
             database.dispose()
 
