@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, func, select, tuple_
+from sqlalchemy import Connection, Engine, Table, and_, column, func, select, tuple_, values
 
 from kubemint.ledger import tables
 from kubemint.ledger.rows import Row
@@ -159,10 +159,12 @@ def _stored(
 ) -> dict[tuple[Any, ...], Mapping[Any, Any]]:
     """Give the rows that have these keys."""
     names = _BY_KEY[table]
-    columns = tuple_(*(table.c[name] for name in names))
     found: dict[tuple[Any, ...], Mapping[Any, Any]] = {}
     for start in range(0, len(keys), _KEYS_A_STATEMENT):
-        query = select(table).where(columns.in_(keys[start : start + _KEYS_A_STATEMENT]))
+        # Joined, because SQLite would scan the table for `(a, b) IN (…)`.
+        columns = [column(name, table.c[name].type) for name in names]
+        wanted = values(*columns).data(keys[start : start + _KEYS_A_STATEMENT]).cte("wanted")
+        query = select(table).join(wanted, and_(*(table.c[name] == wanted.c[name] for name in names)))
         for row in connection.execute(query).mappings():
             found[tuple(row[name] for name in names)] = row
     return found

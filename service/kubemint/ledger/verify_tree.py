@@ -36,10 +36,11 @@ class StoredTile:
     hashes: bytes
     root: bytes | None = None
 
-    @property
-    def is_intact(self) -> bool:
-        """Tell whether the hashes are those that the root was made of."""
-        return self.root is None or (len(self.hashes) == _TILE_OCTETS and tile_root(self.hashes) == self.root)
+    def leaves(self) -> Sequence[bytes | None]:
+        """Give the hashes one by one, or as many None where they are not those that the root was made of."""
+        if len(self.hashes) != _TILE_OCTETS or (self.root is not None and tile_root(self.hashes) != self.root):
+            return _UNKNOWN
+        return [self.hashes[start : start + HASH_OCTETS] for start in range(0, _TILE_OCTETS, HASH_OCTETS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,7 @@ class SeenCheckpoint:
 
 ReadTile = Callable[[Tile], StoredTile | None]
 _TILE_OCTETS: Final = TILE_WIDTH * HASH_OCTETS
+_UNKNOWN: Final[Sequence[bytes | None]] = (None,) * TILE_WIDTH  # no tile can tell
 
 
 class TreeWalk:
@@ -80,11 +82,11 @@ class TreeWalk:
         """Add the entries of bundle `number` that the tree has; None stands for one that is not there."""
         first = number * TILE_WIDTH
         stored = read(Tile(0, number)) if len(entries) == TILE_WIDTH else None
+        leaves = _UNKNOWN if stored is None else stored.leaves()
         hashes: list[bytes] = []
         broken: set[int] = set()
         for offset, entry in enumerate(entries):
-            in_tile = _in_tile(stored, offset)
-            hashed, problem = _judge(entry, in_tile)
+            hashed, problem = _judge(entry, leaves[offset])
             hashes.append(hashed)
             if problem is not None:
                 broken.add(first + offset)
@@ -164,13 +166,6 @@ def opened(note: str, verifiers: Sequence[NoteVerifier]) -> Checkpoint:
         except InvalidProof as one:
             fault = one
     raise fault
-
-
-def _in_tile(stored: StoredTile | None, offset: int) -> bytes | None:
-    """Give the leaf hash that a tile has; None where there is no tile that could tell."""
-    if stored is None or len(stored.hashes) != _TILE_OCTETS or not stored.is_intact:
-        return None
-    return stored.hashes[offset * HASH_OCTETS : (offset + 1) * HASH_OCTETS]
 
 
 def _judge(entry: StoredEntry | None, in_tile: bytes | None) -> tuple[bytes, str | None]:
