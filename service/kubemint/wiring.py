@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -114,7 +114,7 @@ def open_service(config: Config) -> Service:
     ledger = Ledger(writer, reader, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
-    Maintenance(store, config.ledger.retention, utc_now).start()
+    Maintenance(store, lambda: kept_for(config, policy()), utc_now).start()
     ways = (
         *_authenticators(config),
         RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial),
@@ -150,6 +150,15 @@ def load_policy_of(config: Config) -> Policy:
         ConfigurationError: with every mistake in it.
     """
     return read_policy(read_file(config.policy_file), str(config.policy_file), known_authorities(config))
+
+
+def kept_for(config: Config, policy: Policy) -> timedelta | None:
+    """Give for how long rows of what is over are kept: as configured, and for as long as a quota counts them.
+
+    None is for ever.
+    """
+    periods = [profile.quota.per for profile in policy.profiles if profile.quota is not None]
+    return None if config.ledger.retention is None else max(config.ledger.retention, *periods, timedelta())
 
 
 def prepare(config: Config) -> None:

@@ -93,3 +93,15 @@ def test_without_a_ledger(folder: Path, command: str) -> None:
         file.unlink()
     assert failed_cleanly(_ledger(folder, command))
     assert not (folder / "ledger.db").exists()
+
+
+def test_what_a_quota_counts_is_kept(folder: Path) -> None:
+    """Rows that a quota of the policy counts stay, however short the retention."""
+    policy = folder / "policy.yaml"
+    text = policy.read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.lstrip().startswith("lifetime:"))
+    indent = line[: -len(line.lstrip())]
+    policy.write_text(
+        text.replace(line, f"{line}\n{indent}quota: {{certificates: 5, per: 60d}}", 1), encoding="utf-8"
+    )
+    assert _ledger(folder, "retain").output == NOTHING

@@ -148,10 +148,10 @@ def test_a_service_makes_partitions_and_drops(adapter: Adapter) -> None:
     """What runs once a day does both, and a ledger without retention keeps every row."""
     _fill(adapter)
     store = open_store(make_url(adapter.url))
-    kept = Maintenance(store, None, lambda: TODAY).run_once()
+    kept = Maintenance(store, lambda: None, lambda: TODAY).run_once()
     assert kept == Dropped(certificates=0, refusals=0, groups=0)
     assert len(_serials(adapter)) == 7
-    dropped = Maintenance(store, KEPT, lambda: TODAY).run_once()
+    dropped = Maintenance(store, lambda: KEPT, lambda: TODAY).run_once()
     assert dropped == Dropped(certificates=3, refusals=1, groups=6)
     assert make_ahead(adapter.engine, TODAY) == ()
 
@@ -168,13 +168,13 @@ def test_one_replica_does_it() -> None:
         assert go_on.wait(30)
         return TODAY
 
-    first = threading.Thread(target=Maintenance(store, None, slow_clock).run_once)
+    first = threading.Thread(target=Maintenance(store, lambda: None, slow_clock).run_once)
     first.start()
     assert began.wait(30)
-    assert Maintenance(store, KEPT, lambda: TODAY).run_once() is None
+    assert Maintenance(store, lambda: KEPT, lambda: TODAY).run_once() is None
     go_on.set()
     first.join(30)
-    dropped = Maintenance(store, KEPT, lambda: TODAY.astimezone(UTC)).run_once()
+    dropped = Maintenance(store, lambda: KEPT, lambda: TODAY.astimezone(UTC)).run_once()
     assert dropped is not None
     assert dropped.certificates == 3
     adapter.close()

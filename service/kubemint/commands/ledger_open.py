@@ -7,7 +7,7 @@ from datetime import timedelta
 from kubemint.config import Config
 from kubemint.errors import ConfigurationError
 from kubemint.ledger.writer import WritableDatabase
-from kubemint.wiring import store_of
+from kubemint.wiring import kept_for, load_policy_of, store_of
 
 
 @contextmanager
@@ -28,11 +28,11 @@ def opened(settings: Config) -> Iterator[WritableDatabase]:
 
 
 def retention_of(settings: Config) -> timedelta:
-    """Give how long what is over is kept.
+    """Give how long what is over is kept; the policy may need it for longer than the configuration says.
 
     Raises:
-        ConfigurationError: for ever.
+        ConfigurationError: for ever, or the policy has mistakes.
     """
-    if settings.ledger.retention is None:
+    if (retention := kept_for(settings, load_policy_of(settings))) is None:
         raise ConfigurationError("ledger.retention", ["says nothing: all stays for ever"])
-    return settings.ledger.retention
+    return retention

@@ -29,9 +29,11 @@ _log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """Maintains a ledger as long as its process lives. `retention` is None where rows stay for ever."""
+    """Maintains a ledger as long as its process lives. `retention` gives None where rows stay for ever."""
 
-    def __init__(self, store: Store, retention: timedelta | None, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, retention: Callable[[], timedelta | None], clock: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._retention = retention
         self._clock = clock
@@ -57,9 +59,10 @@ class Maintenance:
                 if not is_ours:
                     return None
                 make_ahead(database.engine, self._clock())
-                if self._retention is None:
+                retention = self._retention()
+                if retention is None:
                     return Dropped(certificates=0, refusals=0, groups=0)
-                return retain(database, self._retention, self._clock())
+                return retain(database, retention, self._clock())
         finally:
             database.close()
 
