@@ -62,12 +62,14 @@ def measure(
     directory: Path, stores: Sequence[str], sizes: Sequence[int], rounds: int
 ) -> dict[tuple[str, str], list[float]]:
     """Ask all ledgers for everything, in turns; give the median seconds by what and store, a number a size."""
-    keys = keys_in(directory)
+    keys, log_key = keys_in(directory), (directory / "log.key").read_bytes()
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(postgres(directory)) if "postgres" in stores else None
+        places = {
+            store: stack.enter_context(postgres(directory)) if store == "postgres" else None for store in stores
+        }
         subjects = [
-            subject(store, size, sqlite_url(directory, size) if store == "sqlite" else url(f"growth_{size}"), keys)
-            for store in stores
+            subject(store, size, url(f"growth_{size}") if url else sqlite_url(directory, size), keys, log_key)
+            for store, url in places.items()
             for size in sizes
         ]
         times: dict[tuple[str, str, int], list[float]] = {}

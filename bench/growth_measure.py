@@ -13,6 +13,7 @@ from functools import partial
 from sqlalchemy.engine import URL
 
 from bench.growth_data import ENTRIES_A_USER, body_of, credential_of
+from bench.growth_start import start_service
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.reader import Filter, LedgerReader
@@ -36,12 +37,13 @@ class Subject:
     size: int
     url: URL
     keys: LogKeys
+    log_key: bytes
     writer: LedgerWriter
     reader: LedgerReader
     log: LedgerLog
 
 
-def subject(store: str, size: int, url: URL, keys: LogKeys) -> Subject:
+def subject(store: str, size: int, url: URL, keys: LogKeys, log_key: bytes) -> Subject:
     """Open a ledger as the service does."""
     place = open_store(url)
     engine = place.for_reading(THREADS)
@@ -50,6 +52,7 @@ def subject(store: str, size: int, url: URL, keys: LogKeys) -> Subject:
         size=size,
         url=url,
         keys=keys,
+        log_key=log_key,
         writer=LedgerWriter(place.writable(), keys, lambda _: None),
         reader=LedgerReader(engine),
         log=LedgerLog(engine, keys),
@@ -124,6 +127,11 @@ def open_again(subject: Subject) -> float:
     return _each([start])
 
 
+def start_again(subject: Subject) -> float:
+    """Give the seconds in which the service starts on the ledger, until it is ready."""
+    return start_service(subject.url, subject.log_key)
+
+
 ASKED: Mapping[str, Callable[[Subject], float]] = {
     "append, one at a time": append_alone,
     f"append, {THREADS} threads": append_together,
@@ -131,6 +139,7 @@ ASKED: Mapping[str, Callable[[Subject], float]] = {
     f"first page by user ({PAGE})": first_page_of_user,
     "inclusion proof": prove_inclusion,
     "open the ledger, first answer": open_again,
+    "start of the service": start_again,
 }
 READ = (*ASKED,)[2:5]
 
