@@ -1,5 +1,5 @@
 # kubemint's image: a virtual environment with the wheel built from this checkout and its pinned, hashed dependencies.
-# Runs as 65532 with a read-only root file system; needs /var/lib/kubemint (the ledger) and /tmp to be writable.
+# Runs as 65532 with a read-only root file system; needs /tmp to be writable, and /var/lib/kubemint for a ledger in a file.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build

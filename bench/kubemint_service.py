@@ -68,7 +68,7 @@ class Kubemint:
 @contextlib.contextmanager
 def serve(directory: Path, csr: str, size: Size) -> Iterator[Kubemint]:
     """Run a new service in the directory while the block lasts."""
-    _initialise(directory)
+    initialise(directory)
     address, output = f"{HOST}:{free_port()}", directory / "decisions.log"
     configuration = directory / "bench.yaml"
     configuration.write_text(yaml.safe_dump(_configuration(address, size)))
@@ -89,7 +89,8 @@ def version() -> str:
     return f"kubemint {metadata.version('kubemint')}"
 
 
-def _initialise(directory: Path) -> None:
+def initialise(directory: Path) -> None:
+    """Make a new CA and its configuration in the directory."""
     command = (*COMMAND, "init", "--directory", str(directory))
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if ended.returncode != 0:
@@ -108,6 +109,7 @@ def _configuration(address: str, size: Size) -> dict[str, object]:
         "policyFile": "policy.yaml",
         "authentication": {"tokensFile": "tokens.yaml"},
         "ledger": {"url": "sqlite:///ledger.db"},
+        "log": {"key": "file:log.key", "origin": f"{address}/v1/log"},
     }
 
 

@@ -57,7 +57,7 @@ def await_ready(process: subprocess.Popen[bytes], probe: Callable[[], bool], *, 
     while process.poll() is None and time.monotonic() < deadline:
         if probe():
             return
-        time.sleep(0.1)
+        time.sleep(0.02)
     written = output.with_suffix(".err").read_text(errors="replace") + output.read_text(errors="replace")
     raise BenchError(f"{process.args!r} does not serve (exit {process.poll()}):\n{written[-4000:]}")
 

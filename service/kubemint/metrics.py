@@ -54,6 +54,23 @@ POLICY_REFUSED: Final = Gauge(
     multiprocess_mode="livemax",
 )
 LEDGER_FAULTS: Final = Counter("kubemint_ledger_faults_total", "Records that could not be made durable.")
+WITNESS_FAULTS: Final = Counter(
+    "kubemint_witness_faults_total",
+    "Checkpoints that a witness did not cosign, by the name of its key and by fault: unreachable, misbehaved, "
+    "log-older, log-differs. The last two are an alarm: the ledger is an old copy, or was rewritten.",
+    ["witness", "fault"],
+)
+WITNESSED_SIZE: Final = Gauge(
+    "kubemint_witnessed_entries",
+    "How many entries of the ledger its witnesses have cosigned, all of those that are required.",
+    multiprocess_mode="livemax",
+)
+ANCHOR_FAULTS: Final = Counter(
+    "kubemint_anchor_faults_total",
+    "Checkpoints that could not be written to an anchor, by fault: unreachable, log-older, log-differs. "
+    "The last two are an alarm: the ledger is an old copy, or was rewritten.",
+    ["fault"],
+)
 AUDIT_LINE_FAULTS: Final = Counter(
     "kubemint_audit_line_faults_total", "Decisions whose line could not be written to standard output."
 )

@@ -17,11 +17,21 @@ READINESS_SECONDS: Final = 3.0  # how long the answer of a readiness check is go
 
 
 class Readiness:
-    """Whether this process can do its work, found out by doing it; asked often, done every few seconds."""
+    """Whether this process can do its work, found out by doing it; asked often, done every few seconds.
 
-    def __init__(self, issuer: Issuer, writer: LedgerWriter, clock: Callable[[], datetime]) -> None:
+    `watched` says what those who watch the log have against it, None if nothing.
+    """
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        writer: LedgerWriter,
+        watched: Callable[[], str | None],
+        clock: Callable[[], datetime],
+    ) -> None:
         self._issuer = issuer
         self._writer = writer
+        self._watched = watched
         self._clock = clock
         self._lock = threading.Lock()
         self._known_until = 0.0
@@ -46,4 +56,4 @@ class Readiness:
             self._writer.check_writable(now)
         except (KubemintError, InvalidSignature) as fault:
             return fault.code if isinstance(fault, KubemintError) else "signing-failed"
-        return None
+        return self._watched()

@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,8 +22,11 @@ from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.issuance import Issuance
 from kubemint.kubernetes.revoked_credentials import RevokedCredentials
+from kubemint.ledger.archive import Archive
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
+from kubemint.ledger.maintenance import Maintenance
+from kubemint.ledger.partitions import make_ahead
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.revocations import RevocationReader
 from kubemint.ledger.schema import migrate
@@ -32,22 +35,24 @@ from kubemint.ledger.writer import LedgerWriter
 from kubemint.policy.rules import CertificateRule, Policy
 from kubemint.policy_file import CurrentPolicy, read_policy
 from kubemint.readiness import Readiness
-from kubemint.record import Condition, Event, Recorded, Unmet
+from kubemint.record import Condition, Event, EventKind, Recorded, Unmet
 from kubemint.revocation import RevocationDesk
 from kubemint.revocation_lists import RevocationLists
 from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
 from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
+from kubemint.witnesses.watch import Watch, check_anchors, check_settings, open_watch
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
 
 
 class Ledger:
-    """The ledger as issuing sees it: writes through one connection, reads through others."""
+    """The ledger as issuing sees it: writes through one connection, reads through others, and is watched."""
 
-    def __init__(self, writer: LedgerWriter, reader: LedgerReader) -> None:
+    def __init__(self, writer: LedgerWriter, reader: LedgerReader, watch: Watch) -> None:
         self._writer = writer
+        self._watch = watch
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
         self.last_policy = reader.last_policy
@@ -58,12 +63,23 @@ class Ledger:
         conditions: Sequence[Condition] = (),
         otherwise: Callable[[Unmet], Event] | None = None,
     ) -> Recorded:
-        """Keep `kubemint.issuance.Ledger.append`, and count what fails."""
+        """Keep `kubemint.issuance.Ledger.append`, count what fails, and wait for witnesses of a certificate.
+
+        Raises:
+            LedgerUnavailable: a required witness has not seen it, too. It stays on record: who asks again
+                under the same idempotency key gets it once it is witnessed.
+        """
+        if any(event.kind is EventKind.ISSUED for event in events):
+            self._watch.check()
         try:
-            return self._writer.append(*events, conditions=conditions, otherwise=otherwise)
+            recorded = self._writer.append(*events, conditions=conditions, otherwise=otherwise)
         except LedgerUnavailable:
             metrics.LEDGER_FAULTS.inc()
             raise
+        self._watch.committed()
+        if recorded.receipt is None:
+            return recorded
+        return replace(recorded, receipt=self._watch.receipt(recorded.receipt))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +115,16 @@ def open_service(config: Config) -> Service:
         ConfigurationError, LedgerUnavailable: the service must not serve.
     """
     issuer = _open_issuer(config)
-    store, keys = store_of(config), log_keys_of(config)
-    writer = LedgerWriter(store.writable(), keys, DecisionLog().write)
+    store, keys, archive = store_of(config), log_keys_of(config), Archive(config.ledger.archive)
+    writer = LedgerWriter(store.writable(), keys, DecisionLog().write, archive)
     engine = store.for_reading(config.server.threads)
-    reader, revocations = LedgerReader(engine), RevocationReader(engine)
-    ledger = Ledger(writer, reader)
+    reader = LedgerReader(engine, archive)
+    watch = open_watch(config.log, store, keys, engine, utc_now, archive)
+    ledger = Ledger(writer, reader, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
+    Maintenance(store, lambda: kept_for(config, policy()), utc_now).start()
+    revocations = RevocationReader(engine)
     revoked = RevokedCredentials(revocations, config.webhook.unknown, utc_now, store.waiter())
     revoked.watch()
     ways = (
@@ -124,8 +143,8 @@ def open_service(config: Config) -> Service:
             draw_serial=draw_serial,
             draw_name=draw_name,
         ),
-        reader=reader,
-        log=LedgerLog(engine, keys),
+        reader=watch.reader,
+        log=watch.log,
         revocations=revocations,
         revocation_desk=RevocationDesk(
             current_policy=policy, ledger=ledger, revocations=revocations, clock=utc_now, draw_name=draw_name
@@ -139,7 +158,7 @@ def open_service(config: Config) -> Service:
         chain_pem=_pem(issuer.chain),
         trust_bundle_pem=_pem(issuer.trust_bundle),
         clock=utc_now,
-        check_ready=Readiness(issuer, writer, utc_now),
+        check_ready=Readiness(issuer, writer, watch.problem, utc_now),
     )
 
 
@@ -150,6 +169,15 @@ def load_policy_of(config: Config) -> Policy:
         ConfigurationError: with every mistake in it.
     """
     return read_policy(read_file(config.policy_file), str(config.policy_file), known_authorities(config))
+
+
+def kept_for(config: Config, policy: Policy) -> timedelta | None:
+    """Give for how long rows of what is over are kept: as configured, and for as long as a quota counts them.
+
+    None is for ever.
+    """
+    periods = [profile.quota.per for profile in policy.profiles if profile.quota is not None]
+    return None if config.ledger.retention is None else max(config.ledger.retention, *periods, timedelta())
 
 
 def prepare(config: Config) -> None:
@@ -163,7 +191,9 @@ def prepare(config: Config) -> None:
     check_signing(issuer)
     _authenticators(config)
     _check_other_authorities(config, issuer)
+    check_settings(config.log)
     migrate_ledger(config)
+    _compare_with_anchors(config)
 
 
 def migrate_ledger(config: Config) -> None:
@@ -177,6 +207,7 @@ def migrate_ledger(config: Config) -> None:
     database = store.writable()
     try:
         migrate(database, keys)
+        make_ahead(database.engine, utc_now())
     finally:
         database.close()
 
@@ -248,6 +279,15 @@ def _authenticators(config: Config) -> tuple[Authenticator, ...]:
             ["nobody could prove who they are: name tokensFile, certificates, oidc or kubernetes"],
         )
     return tuple(ways)
+
+
+def _compare_with_anchors(config: Config) -> None:
+    """Refuse a ledger that its anchors know to be older than it was, or another."""
+    keys, engine = log_keys_of(config), store_of(config).for_reading(1)
+    try:
+        check_anchors(config.log, LedgerLog(engine, keys), keys)
+    finally:
+        engine.dispose()
 
 
 def _check_other_authorities(config: Config, issuer: Issuer) -> None:

@@ -334,4 +334,4 @@ def test_an_unknown_key_in_the_client_file(tmp_path: Path) -> None:
     (tmp_path / ".kubemint" / "client.yaml").write_text("url: https://127.0.0.1:1\ntokenfile: requester.token\n")
     ran = kubemint_process("request", "--user", "jane", cwd=tmp_path)
     assert failed_cleanly(ran), ran.errors
-    assert "client.yaml: may hold ca, tokenFile, url and nothing else" in ran.errors
+    assert "client.yaml: may hold ca, logKey, tokenFile, url and nothing else" in ran.errors

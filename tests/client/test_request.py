@@ -51,7 +51,7 @@ def test_key_and_certificate(client: Client) -> None:
     """Key and certificate are written, belong together, and say what was asked for; the key is 0600."""
     ran = client.request("--group", "developers", "--group", "team-a", "--expires", "15m")
     assert ran.code == 0, ran.errors
-    assert client.files() == {"jane.key", "jane.crt"}
+    assert client.files() == {"jane.key", "jane.crt", "jane.tlog-proof"}
     certificate, key = read_pair(client.place / "jane.crt", client.place / "jane.key")
     assert certificate.public_key() == key.public_key()
     assert certificate.subject.rfc4514_string() == "CN=jane,O=team-a,O=developers"
@@ -105,7 +105,7 @@ def test_types_of_key(client: Client, key_type: str, kind: type) -> None:
 def test_named_files(client: Client) -> None:
     """Files get the names that were given."""
     assert client.request("--key-file", "k.pem", "--certificate-file", "c.pem").code == 0
-    assert client.files() == {"k.pem", "c.pem"}
+    assert client.files() == {"k.pem", "c.pem", "c.tlog-proof"}
 
 
 @pytest.mark.parametrize(("user", "stem"), [("a/../b", "a_.._b"), ("..", "certificate"), (".hidden", "hidden")])
@@ -113,14 +113,14 @@ def test_a_user_name_is_no_path(client: Client, user: str, stem: str) -> None:
     """Whatever the user is called, the files are in this folder and can be seen."""
     ran = client.request(user=user)
     assert ran.code == 0, ran.errors
-    assert client.files() == {f"{stem}.key", f"{stem}.crt"}
+    assert client.files() == {f"{stem}.key", f"{stem}.crt", f"{stem}.tlog-proof"}
 
 
 def test_a_kubeconfig(client: Client) -> None:
     """The kubeconfig holds cluster, user and context as kubectl wants them, with key and certificate in it."""
     ran = client.request("--group", "developers", "--kubeconfig", "jane.kubeconfig")
     assert ran.code == 0, ran.errors
-    assert client.files() == {"jane.kubeconfig"}
+    assert client.files() == {"jane.kubeconfig", "jane.kubeconfig.tlog-proof"}
     file = client.place / "jane.kubeconfig"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     document = json.loads(file.read_text())
@@ -195,7 +195,7 @@ def test_output_as_json(client: Client) -> None:
     assert (document["user"], document["groups"], document["files"]) == (
         "jane",
         ["developers"],
-        ["jane.key", "jane.crt"],
+        ["jane.key", "jane.crt", "jane.tlog-proof"],
     )
     assert document["certificate"] == (client.place / "jane.crt").read_text()
     assert {"serialNumber", "credentialId", "notAfter", "logIndex", "profile"} <= set(document)
@@ -212,7 +212,7 @@ def test_a_refusal_is_shown_with_its_reasons(client: Client) -> None:
     assert ran.output == ""
 
 
-@pytest.mark.parametrize("there", ["jane.key", "jane.crt"])
+@pytest.mark.parametrize("there", ["jane.key", "jane.crt", "jane.tlog-proof"])
 def test_files_that_are_there_are_kept(client: Client, there: str) -> None:
     """A file that would be replaced stops the command before anything is asked for."""
     (client.place / there).write_text("mine")
@@ -234,7 +234,7 @@ def test_overwrite(client: Client) -> None:
     certificate, key = read_pair(client.place / "jane.crt", client.place / "jane.key")
     assert certificate.public_key() == key.public_key()
     assert stat.S_IMODE((client.place / "jane.key").stat().st_mode) == 0o600
-    assert client.files() == {"jane.key", "jane.crt"}
+    assert client.files() == {"jane.key", "jane.crt", "jane.tlog-proof"}
 
 
 def test_a_refusal_keeps_what_overwrite_would_replace(client: Client) -> None:

@@ -14,23 +14,18 @@ from kubemint.commands.main import kubemint as command_line
 from kubemint.commands.workspace import CaSource, Listen, create_workspace
 
 COMMANDS = (
-    "dev",
-    "init",
-    "serve",
-    "token",
-    "policy",
-    "request",
-    "requests",
-    "revoke",
-    "revocations",
-    "kubernetes",
-    "audit-log",
+    *("dev", "init", "serve", "token", "policy"),
+    *("log", "ledger", "backup", "restore"),
+    *("request", "requests", "revoke", "revocations"),
+    *("kubernetes", "audit-log"),
 )
 HELP = (
     (),
     *((name,) for name in COMMANDS),
     *(("token", name) for name in ("create", "list", "delete")),
     *(("policy", name) for name in ("check", "explain", "test", "replay")),
+    *(("log", name) for name in ("verify", "export", "checkpoint", "key")),
+    *(("ledger", name) for name in ("migrate", "retain", "archive")),
     *(("requests", name) for name in ("list", "show", "approve", "deny")),
     *(("revocations", name) for name in ("list", "show", "lift")),
     *(("kubernetes", name) for name in ("authorizer-config", "deny-list")),

@@ -34,6 +34,7 @@ MODES = {
     "operator.token": SECRET,
     "tokens.yaml": SECRET,
     "ledger.db": SECRET,
+    "log.key": SECRET,
 }
 FOREIGN: dict[str, tuple[dict[str, Any], str]] = {
     "front-proxy CA": ({"name": "front-proxy-ca"}, "front proxy"),

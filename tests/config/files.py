@@ -7,11 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier, SignatureType
 from kubemint.x509.generate import generate_key, self_signed_ca
 
 DELETED = object()
+
+
+def log_vkey(name: str) -> str:
+    """Make the verifier key of a log of this name, of a key that nobody keeps."""
+    return NoteSigner(name, Ed25519PrivateKey.generate()).vkey
+
+
+def witness_vkey(name: str) -> str:
+    """Make the verifier key of a witness of this name, of a key that nobody keeps."""
+    octets = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    return NoteVerifier(name=name, signature_type=SignatureType.COSIGNATURE, public_key_octets=octets).vkey
+
+
 CONFIGURATION: dict[str, Any] = {
     "apiVersion": "kubemint/v1",
     "kind": "Configuration",
@@ -56,7 +71,28 @@ CONFIGURATION: dict[str, Any] = {
             {"name": "far", "issuer": "https://far.example.com", "audience": "mint", "keysFile": "far.pub"},
         ],
     },
-    "ledger": {"url": "sqlite:///data/ledger.db", "lockWait": "250s"},
+    "ledger": {
+        "url": "sqlite:///data/ledger.db",
+        "lockWait": "250s",
+        "statementTimeout": "20s",
+        "retention": "90d",
+        "archive": "data/archive",
+    },
+    "log": {
+        "key": "file:log.key",
+        "passphraseFile": "/run/secrets/log-passphrase",
+        "origin": "kubemint.example/log",
+        "formerKeys": [log_vkey("kubemint.example/log")],
+        "public": True,
+        "witnesses": [
+            {"key": witness_vkey("near.example"), "url": "https://near.example:8443/w", "required": True},
+            {"key": witness_vkey("far.example"), "url": "https://far.example", "caFile": "lab.crt"},
+        ],
+        "anchors": [
+            {"file": "/mnt/elsewhere/checkpoint"},
+            {"url": "https://anchor.example/checkpoint", "caFile": "lab.crt"},
+        ],
+    },
     "cluster": {
         "name": "prod",
         "server": "https://10.0.0.1:6443",

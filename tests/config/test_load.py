@@ -163,8 +163,6 @@ def test_every_setting(tmp_path: Path) -> None:
     )
     assert settings.tokens_file == here / "tokens.yaml"
     assert [authority.name for authority in settings.client_authorities] == ["corp", "lab"]
-    assert settings.ledger.url.database == str(here / "data/ledger.db")
-    assert settings.ledger_lock_wait == timedelta(seconds=250)
     assert settings.cluster == config.Cluster(
         name="prod", server="https://10.0.0.1:6443", certificate_authority=certificate_pem()
     )
@@ -204,7 +202,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     """A configuration of what is required alone loads."""
     names = ("workers", "threads", "pinWorkers", "requestTimeout", "shutdownGrace")
     gone = [(f"server.{name}", DELETED) for name in names]
-    gone += [("issuer.passphraseFile", DELETED), ("ledger.lockWait", DELETED), ("cluster", DELETED)]
+    gone += [("issuer.passphraseFile", DELETED), ("cluster", DELETED)]
     settings = config.load(write(tmp_path / "etc", changed(CONFIGURATION, *gone)))
     assert settings.issuer.passphrase_file is None
     assert settings.cluster is None
@@ -303,40 +301,6 @@ def test_addresses_to_listen_on(tmp_path: Path, listen: str, host: str, port: in
     """IPv4, IPv6 in brackets and names are read with their port."""
     server = config.load(write(tmp_path / "etc", changed(CONFIGURATION, ("server.listen", listen)))).server
     assert (server.host, server.port) == (host, port)
-
-
-@pytest.mark.parametrize(
-    ("url", "file"),
-    [
-        ("sqlite:///ledger.db", "etc/ledger.db"),
-        ("sqlite:///data/my ledger.db", "etc/data/my ledger.db"),
-        ("sqlite:///../var/ledger.db", "etc/../var/ledger.db"),
-        ("sqlite:////var/lib/kubemint/ledger.db", "/var/lib/kubemint/ledger.db"),
-    ],
-)
-def test_addresses_of_a_ledger(tmp_path: Path, url: str, file: str) -> None:
-    """Three slashes begin a path in the file's folder, four one from the root."""
-    settings = config.load(write(tmp_path / "etc", changed(CONFIGURATION, ("ledger.url", url))))
-    assert settings.ledger.url.database == str(tmp_path / file)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ledger.db",
-        "sqlite://",
-        "sqlite:///",
-        "sqlite:///ledger.db?mode=ro",
-        "sqlite:///file:ledger.db?mode=memory&uri=true",
-        "sqlite+pysqlcipher:///ledger.db",
-        "mysql://host/kubemint",
-        "::",
-    ],
-)
-def test_addresses_that_are_no_ledger(tmp_path: Path, url: str) -> None:
-    """Anything else, options included, is refused with how it is written."""
-    (problem,) = problems(write(tmp_path / "etc", changed(CONFIGURATION, ("ledger.url", url))))
-    assert problem.startswith("ledger.url: Must be sqlite:///FILE")
 
 
 @pytest.mark.parametrize(
@@ -487,12 +451,3 @@ def test_a_comment_beside_the_clusters_ca(tmp_path: Path) -> None:
     cluster = config.load(file).cluster
     assert cluster is not None
     assert certificate_pem() in (cluster.certificate_authority or "")
-
-
-@pytest.mark.parametrize(
-    "url", ["sqlite://host/ledger.db", "sqlite://user:secret@/ledger.db", "sqlite://h:1/l.db"]
-)
-def test_a_ledger_on_another_host(tmp_path: Path, url: str) -> None:
-    """Two slashes name a host, which SQLite has none of: it is refused, and not taken for a file's folder."""
-    (problem,) = problems(write(tmp_path / "etc", changed(CONFIGURATION, ("ledger.url", url))))
-    assert problem.startswith("ledger.url: Must be sqlite:///FILE")

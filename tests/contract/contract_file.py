@@ -37,6 +37,17 @@ class Operation:
         """Tell whether it asks for no identity."""
         return self.document.get("security") == []
 
+    @property
+    def sample_path(self) -> str:
+        """Give a path that it is for, made of the examples of its parameters."""
+        values = {name: next(_values_shown(found)) for name, found in self.parameters("path").items()}
+        return self.path.format(**values)
+
+    def fits(self, path: str) -> bool:
+        """Tell whether a path is one of its; in `place`, and there alone, slashes may be."""
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(self.path).replace(r"\{place\}", ".+"))
+        return re.fullmatch(pattern, path) is not None
+
     def parameters(self, place: str) -> dict[str, Json]:
         """Give the parameters in a place (`query`, `header`, `path`) by name."""
         found = self.document.get("parameters", [])
@@ -68,13 +79,9 @@ def operations() -> list[Operation]:
 def operation(method: str, path: str) -> Operation:
     """Give the operation that a request is for."""
     fitting = [
-        found
-        for found in operations()
-        if found.method == method and re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(found.path)), path)
+        found for found in operations() if found.method == method and (found.path == path or found.fits(path))
     ]
-    literal = [found for found in fitting if found.path == path]
-    (found,) = literal or fitting
-    return found
+    return min(fitting, key=lambda found: found.path.count("{"))
 
 
 def schema(name: str) -> Json:
@@ -134,6 +141,11 @@ def examples() -> Iterator[tuple[str, Json, Json]]:
     yield from _examples_in(contract(), "")
 
 
+def _values_shown(parameter: Json) -> Iterator[str]:
+    yield from [parameter["example"]] if "example" in parameter else ()
+    yield from (example["value"] for example in parameter.get("examples", {}).values())
+
+
 def _examples_in(node: Json, path: str) -> Iterator[tuple[str, Json, Json]]:
     if isinstance(node, list):
         for number, inner in enumerate(node):
@@ -166,6 +178,8 @@ def _resolve(node: Json, document: Json) -> Json:
 
 def _body(answer: Answer) -> Json:
     media_type = answer.headers.get_content_type()
+    if media_type == "application/octet-stream":
+        return answer.body
     if media_type.endswith("json"):
         return json.loads(answer.body)
     if media_type == "application/yaml":

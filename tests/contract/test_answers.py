@@ -251,11 +251,11 @@ def test_an_unknown_path(service: RunningService, path: str) -> None:
     check_response(answer, contract()["components"]["responses"]["NoSuchPath"])
 
 
-@pytest.mark.parametrize("path", sorted({found.path for found in operations()}))
+@pytest.mark.parametrize("path", sorted({found.sample_path for found in operations()}))
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "TRACE"])
 def test_another_method(service: RunningService, method: str, path: str) -> None:
     """A method that a path does not have must be a problem document with Allow."""
-    answer = service.call(method, path.format(identifier="01", name="docs.js"), token="requester")
+    answer = service.call(method, path, token="requester")
 
     assert (answer.status, answer.json()["code"]) == (405, "method-not-allowed")
     check_response(answer, contract()["components"]["responses"]["MethodNotAllowed"])

@@ -6,8 +6,19 @@ import pytest
 from openapi_spec_validator import validate
 
 from contract.contract_file import REPOSITORY, contract, examples, faults, operations, raw_contract
+from kubemint.transparency.checkpoint import note_text, parse_checkpoint
+from kubemint.transparency.notation import decode_hash
+from kubemint.transparency.receipt import parse_receipt
+from kubemint.transparency.tree import leaf_hash, verify_consistency, verify_inclusion
 
-WITHOUT_EXAMPLE = {"application/pkcs10", "text/css", "text/html", "text/markdown", "*/*"}  # octets; files
+WITHOUT_EXAMPLE = {
+    "application/pkcs10",
+    "application/octet-stream",
+    "text/css",
+    "text/html",
+    "text/markdown",
+    "*/*",
+}  # octets; files
 EXAMPLES = list(examples())
 
 
@@ -27,6 +38,24 @@ def test_the_version_is_that_of_the_package() -> None:
 def test_an_example_fits_its_schema(place: str, value: object, schema: object) -> None:
     """What the contract shows must be what it describes."""
     assert faults(value, schema) == []
+
+
+def test_the_examples_of_proofs_hold() -> None:
+    """The receipt and the proofs that the contract shows must prove what they say."""
+    receipt = parse_receipt(contract()["components"]["examples"]["Certificate"]["value"]["receipt"])
+    inclusion, consistency = _json_example("/v1/log/inclusion"), _json_example("/v1/log/consistency")
+    tree = parse_checkpoint(note_text(receipt.checkpoint))
+    hashes = [decode_hash(text) for text in inclusion["hashes"]]
+    sizes_and_roots = [(inclusion["size"], inclusion["rootHash"])]
+    sizes_and_roots += [(consistency[end]["size"], consistency[end]["rootHash"]) for end in ("to", "from")]
+    proven, new, old = [(size, decode_hash(text)) for size, text in sizes_and_roots]
+
+    assert inclusion["checkpoint"] == consistency["checkpoint"] == receipt.checkpoint
+    assert proven == new == (tree.size, tree.root)
+    assert (receipt.index, hashes) == (inclusion["logIndex"], list(receipt.proof))
+    assert leaf_hash(receipt.extra) == decode_hash(inclusion["leafHash"])
+    verify_inclusion(receipt.index, tree.size, leaf_hash(receipt.extra), receipt.proof, tree.root)
+    verify_consistency(*old, *new, [decode_hash(text) for text in consistency["hashes"]])
 
 
 @pytest.mark.parametrize("operation", operations(), ids=str)
@@ -72,6 +101,11 @@ def test_request_schemas_are_closed_and_answers_are_open() -> None:
         for response in operation.document["responses"].values():
             for content in response.get("content", {}).values():
                 assert not any(_is_closed(schema) for schema in _objects(content["schema"]))
+
+
+def _json_example(path: str) -> dict:
+    response = contract()["paths"][path]["get"]["responses"]["200"]
+    return response["content"]["application/json"]["examples"]["newest"]["value"]
 
 
 def _is_closed(schema: dict) -> bool:

@@ -102,6 +102,26 @@ def test_the_query_of_the_list_of_requests() -> None:
     assert read == described
 
 
+@pytest.mark.parametrize(
+    ("path", "read_by"),
+    [
+        ("/v1/log/inclusion", schemas.InclusionQuerySchema),
+        ("/v1/log/consistency", schemas.ConsistencyQuerySchema),
+    ],
+)
+def test_the_queries_of_proofs(path: str, read_by: type[Schema]) -> None:
+    """The query of a proof must have the names and bounds of the contract; a number in digits is 0 or more."""
+    parameters = operation("GET", path).parameters("query").items()
+    required = sorted(name for name, parameter in parameters if parameter.get("required"))
+    read, described = shape_of(read_by), query_shape("GET", path)
+    for property_read in read["properties"].values():
+        if property_read["type"] == "integer":
+            property_read.setdefault("minimum", 0)
+
+    assert read.pop("required", []) == required
+    assert read == described
+
+
 def test_the_verdict() -> None:
     """Both verdicts must have the members and bounds that the contract gives them; a denial needs its reason."""
     approve, deny = (normal(kind) for kind in schema("Verdict")["oneOf"])

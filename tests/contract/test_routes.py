@@ -38,19 +38,18 @@ def test_every_operation_exists(routes) -> None:
 @pytest.mark.parametrize("operation", operations(), ids=str)
 def test_only_open_operations_answer_a_stranger(service: RunningService, operation) -> None:
     """Without identity, exactly the operations that the contract opens must answer other than 401."""
-    path = operation.path.format(identifier="01", name="docs.js") if "{" in operation.path else operation.path
     body = csr_pem() if operation.method == "POST" else None
     headers = {"Content-Type": "application/x-pem-file"} if body else None
 
-    answer = service.call(operation.method, path, body=body, headers=headers)
+    answer = service.call(operation.method, operation.sample_path, body=body, headers=headers)
 
     assert (answer.status != 401) == operation.is_open
 
 
-@pytest.mark.parametrize("path", sorted({operation.path for operation in operations()}))
+@pytest.mark.parametrize("path", sorted({operation.sample_path for operation in operations()}))
 def test_allow_names_the_methods_of_the_contract(service: RunningService, path: str) -> None:
     """The Allow header of a 405 must name exactly the methods that the contract has, HEAD and OPTIONS aside."""
-    answer = service.call("DELETE", path.format(identifier="01", name="docs.js"))
+    answer = service.call("DELETE", path)
 
     allowed = set(answer.headers["Allow"].split(", ")) - AUTOMATIC
-    assert (answer.status, allowed) == (405, {found.method for found in operations() if found.path == path})
+    assert (answer.status, allowed) == (405, {found.method for found in operations() if found.sample_path == path})

@@ -38,6 +38,11 @@ class Objects:
         (container,) = self.pod()["containers"]
         return container
 
+    def migration(self) -> Any:
+        """Give the only init container: it brings the ledger's tables up to date."""
+        (container,) = self.pod()["initContainers"]
+        return container
+
     def volume(self, name: str) -> Any:
         """Give the volume of this name."""
         (volume,) = [volume for volume in self.pod()["volumes"] if volume["name"] == name]

@@ -36,7 +36,12 @@ def test_minimal_configuration_is_complete(chart: Chart) -> None:
         },
         "policyFile": "policy.yaml",
         "authentication": {"tokensFile": "/run/kubemint/tokens/tokens.yaml"},
-        "ledger": {"url": "sqlite:////var/lib/kubemint/ledger.db"},
+        "ledger": {
+            "url": "sqlite:////var/lib/kubemint/ledger.db",
+            "lockWait": "2s",
+            "statementTimeout": "5s",
+        },
+        "log": {"key": "file:/run/kubemint/log/log.key", "origin": "mint.example/log", "public": False},
     }
 
 
@@ -104,16 +109,11 @@ def test_documented_values_load(chart: Chart, repository: Path, mounted: Mounted
     known = yaml.safe_load((chart.folder / "values.yaml").read_text()).keys()
     blocks = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL))
     first, *others = [block for block in blocks if block.keys() <= known]
-    assert len(others) == 3
+    assert len(others) == 5
     documented = replace(chart, values_folder=tmp_path)
     for number, block in enumerate([{}, *others]):
         (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump(first | block))
         assert load_policy_of(mounted(documented.render(str(number)))).profiles
-
-
-def test_ledger_is_on_the_volume(chart: Chart, mounted: Mounted) -> None:
-    """The service keeps its ledger on the mounted volume."""
-    assert mounted(chart.render()).ledger.url.database == "/var/lib/kubemint/ledger.db"
 
 
 def test_pod_ends_later_than_the_service(chart: Chart, mounted: Mounted) -> None:

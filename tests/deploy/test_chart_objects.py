@@ -10,6 +10,11 @@ VALUES = ("minimal", "certificates-only", "token-issuers", "full")
 WITHOUT_RIGHTS = ("minimal", "certificates-only")  # the others show tokens to their own API server
 SERVICE_UID = 65532
 WRITABLE = {"ledger": "/var/lib/kubemint", "tmp": "/tmp"}
+WRITABLE_ON_POSTGRES = {  # with the claims of `full`
+    "tmp": "/tmp",
+    "archive": "/var/lib/kubemint-archive",
+    "anchor-1": "/var/lib/kubemint-anchors/1",
+}
 EXPECTED_PROBES = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
 
 
@@ -32,23 +37,26 @@ def test_pod_obeys_the_restricted_standard(chart: Chart, values: str) -> None:
 
 @pytest.mark.parametrize("values", VALUES)
 def test_container_has_no_rights(chart: Chart, values: str) -> None:
-    """The container is unprivileged, cannot gain privileges and cannot write to its image."""
-    assert chart.render(values).container()["securityContext"] == {
-        "privileged": False,
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    """Each container is unprivileged, cannot gain privileges and cannot write to its image."""
+    objects = chart.render(values)
+    for container in (objects.container(), objects.migration()):
+        assert container["securityContext"] == {
+            "privileged": False,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_only_the_ledger_and_tmp_are_writable(chart: Chart, values: str) -> None:
-    """Each mount but two is read-only, and each volume is mounted."""
+def test_only_the_record_and_tmp_are_writable(chart: Chart, values: str) -> None:
+    """Each mount is read-only but /tmp and those that the record is written to, and each volume is mounted."""
     objects = chart.render(values)
     mounts = {mount["name"]: mount for mount in objects.container()["volumeMounts"]}
-    assert {name: m["mountPath"] for name, m in mounts.items() if not m.get("readOnly")} == WRITABLE
+    expected = WRITABLE_ON_POSTGRES if values == "full" else WRITABLE
+    assert {name: m["mountPath"] for name, m in mounts.items() if not m.get("readOnly")} == expected
     assert mounts.keys() == {volume["name"] for volume in objects.pod()["volumes"]}
 
 
@@ -81,13 +89,6 @@ def test_probes_ask_the_service(chart: Chart, probe: str) -> None:
     assert asked == {"path": EXPECTED_PROBES[probe], "port": "https", "scheme": "HTTPS"}
 
 
-def test_one_pod_writes_the_ledger(chart: Chart) -> None:
-    """There is one replica, and the old pod ends before the new one starts."""
-    specification = chart.render().one("Deployment")["spec"]
-    assert specification["replicas"] == 1
-    assert specification["strategy"] == {"type": "Recreate"}
-
-
 def test_ca_comes_from_its_secret(chart: Chart) -> None:
     """Of the CA's Secret only the named keys are mounted, and only the service's group may read them."""
     secret = chart.render("full").volume("issuer")["secret"]
@@ -100,7 +101,7 @@ def test_ca_comes_from_its_secret(chart: Chart) -> None:
     }
 
 
-@pytest.mark.parametrize("volume", ["issuer", "tls", "tokens"])
+@pytest.mark.parametrize("volume", ["issuer", "tls", "tokens", "log"])
 def test_secrets_are_readable_by_the_service_only(chart: Chart, volume: str) -> None:
     """A mounted Secret is open to root and the service's group, and names the keys it takes."""
     secret = chart.render().volume(volume)["secret"]
@@ -129,21 +130,6 @@ def test_changed_policy_starts_a_new_pod(chart: Chart) -> None:
     assert policy["checksum/policy"] != before["checksum/policy"]
     assert policy["checksum/configuration"] == before["checksum/configuration"]
     assert configuration["checksum/configuration"] != before["checksum/configuration"]
-
-
-def test_record_outlives_the_release(chart: Chart) -> None:
-    """`helm uninstall` does not delete the volume with the record."""
-    claim = chart.render().one("PersistentVolumeClaim")
-    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    assert chart.render().volume("ledger")["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-
-
-def test_existing_claim_is_used(chart: Chart) -> None:
-    """With a claim that exists, the chart makes none."""
-    objects = chart.render("certificates-only")
-    assert "PersistentVolumeClaim" not in objects.kinds()
-    assert objects.volume("ledger")["persistentVolumeClaim"] == {"claimName": "the-record"}
 
 
 def test_network_policy_opens_one_port_to_the_peers(chart: Chart) -> None:

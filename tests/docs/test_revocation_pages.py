@@ -3,10 +3,10 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
@@ -14,6 +14,7 @@ import yaml
 from docs.pages import Page
 from docs.serving import Terminal, make_service
 from docs.test_pages import LINK, anchors
+from kubemint import config
 from kubemint.policy.loader import load_policy
 from running_service import RunningService
 from service.workspaces import change_yaml
@@ -21,7 +22,7 @@ from service.workspaces import change_yaml
 DOCS: Final = Path(__file__).parents[2] / "docs"
 INCIDENTS: Final = Page.read("incidents", DOCS)
 REVOCATION: Final = Page.read("revocation", DOCS)
-NOT_RUN: Final = {"terminal", "rotation"}  # an address of nobody; and what belongs to the log's own tests
+NOT_RUN: Final = {"terminal"}  # an address of nobody
 POLICY: Final = """\
 apiVersion: kubemint/v1
 kind: Policy
@@ -171,7 +172,10 @@ def test_what_an_operator_ordered(place: Place) -> None:
 def test_another_ca_takes_over(tmp_path: Path) -> None:
     """With the new CA the record goes on, and what is issued then is under that CA and not under the old one."""
     service = serve(tmp_path / "kubemint")
-    change_yaml(service.directory / "kubemint.yaml", lambda settings: settings.update(block_of_unknown()))
+    change_yaml(
+        service.directory / "kubemint.yaml",
+        lambda settings: settings.update(INCIDENTS.yaml("configuration", "unknown")),
+    )
     with service:
         place = Place(service)
         place.request("before")
@@ -182,18 +186,24 @@ def test_another_ca_takes_over(tmp_path: Path) -> None:
     with service:
         place.request("after")
         assert place.states(user="before") == ["valid"]
-    place.terminal.check("openssl verify -CAfile ca.crt after.crt && ! openssl verify -CAfile old-ca.crt after.crt")
+    place.terminal.check(
+        "openssl verify -CAfile ca.crt after.crt && ! openssl verify -CAfile old-ca.crt after.crt"
+    )
 
 
 def block_of_unknown() -> dict[str, Any]:
-    (block,) = (yaml.safe_load(b.text) for b in INCIDENTS.blocks if (b.kind, b.name) == ("configuration", "unknown"))
+    (block,) = (
+        yaml.safe_load(b.text) for b in INCIDENTS.blocks if (b.kind, b.name) == ("configuration", "unknown")
+    )
     return dict(block)
 
 
 @pytest.mark.parametrize(("name", "files"), [("structured", 2), ("legacy", 1)])
 def test_files_for_api_servers(place: Place, name: str, files: int, tmp_path: Path) -> None:
     """The steps write the files, and name the flags that the page names."""
-    ran = place.terminal.run(steps(REVOCATION, name).replace("--output-dir out", f"--output-dir {tmp_path / 'out'}"))
+    ran = place.terminal.run(
+        steps(REVOCATION, name).replace("--output-dir out", f"--output-dir {tmp_path / 'out'}")
+    )
     assert ran.returncode == 0, ran.stderr
     assert len(list((tmp_path / "out").iterdir())) == files
     flag = {"structured": "--authorization-config=", "legacy": "--authorization-mode=Node,Webhook,RBAC"}[name]
@@ -220,12 +230,25 @@ def test_a_list_for_others(place: Place) -> None:
     assert "certificate revoked" in ran.stdout + ran.stderr
 
 
-def test_the_settings_of_the_pages_are_settings() -> None:
-    """The policy takes what a profile is given; the keys of a configuration are those that it has."""
+def test_a_profile_may_have_the_group() -> None:
+    """What the page adds to a profile is read as it says."""
     document = yaml.safe_load(POLICY)
-    document["profiles"]["people"].update(yaml.safe_load(REVOCATION.block("profile")))
+    document["profiles"]["people"].update(REVOCATION.yaml("profile"))
     policy = load_policy(document, b"", "policy")
-    assert next(profile for profile in policy.profiles if profile.name == "people").credential_group
+    assert [profile.name for profile in policy.profiles if profile.credential_group] == ["people"]
+
+
+def test_api_servers_may_have_certificates(tmp_path: Path) -> None:
+    """The clients of the page are read where their CA is configured, and mean API servers alone."""
+    directory = serve(tmp_path / "kubemint").directory
+    corp = {"certificates": [{"name": "corp", "caFile": "ca.crt"}]}
+    change_yaml(directory / "kubemint.yaml", lambda settings: settings["authentication"].update(corp))
+    change_yaml(
+        directory / "kubemint.yaml", lambda settings: settings.update(REVOCATION.yaml("configuration", "clients"))
+    )
+    webhook = config.load(directory / "kubemint.yaml").webhook
+    assert [client.certificate for client in webhook.clients] == ["corp"]
+    assert webhook.unknown.value == "alarm"
 
 
 @pytest.mark.parametrize("page", [INCIDENTS, REVOCATION], ids=lambda page: page.file.stem)

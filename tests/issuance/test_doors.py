@@ -93,7 +93,7 @@ def in_every_door(service: RunningService, csr: bytes, profile: str, *but: str) 
 
 def test_granted(service: RunningService) -> None:
     """Each door gives a certificate of the same terms."""
-    own = ("serialNumber", "credentialId", "certificate", "notBefore", "notAfter", "logIndex")
+    own = ("serialNumber", "credentialId", "certificate", "notBefore", "notAfter", "logIndex", "receipt")
     answer, record = in_every_door(service, CSR, "plain", *own)
     assert answer.status == 201
     assert (record["kind"], record["user"], record["groups"]) == ("issued", "jane", ["developers", "everybody"])

@@ -6,7 +6,7 @@ here, so that a test of the contract is written once.
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, Table, create_engine, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from kubemint.ledger import tables
@@ -35,6 +35,9 @@ READERS = 16  # threads at once
 SHORT_WAIT = timedelta(milliseconds=400)
 BREAK = "ALTER TABLE entry_groups RENAME TO away"  # the last table that a batch is written to
 MEND = "ALTER TABLE away RENAME TO entry_groups"
+
+
+EntryRow = tuple[int, str, str, bytes, bytes]  # the columns of `entries`
 
 
 class Ledger:
@@ -83,6 +86,12 @@ class Adapter(Protocol):
 
     def commits(self) -> int:
         """Give how many there were."""
+
+    def intruding(self) -> Any:
+        """Let the head move by itself with each entry, while a `with` lasts."""
+
+    def load(self, rows: Iterable[EntryRow]) -> None:
+        """Put entries into their table, fast, and nothing anywhere else."""
 
     def execute(self, statement: str) -> None:
         """Run a statement as the database's owner could."""
@@ -152,17 +161,18 @@ class _StoreAdapter:
 
 
 class SqliteAdapter(_StoreAdapter):
-    """A ledger in a SQLite file."""
+    """A ledger in a SQLite file; without tables, if it is not migrated."""
 
     has_open_readers = False
 
-    def __init__(self, file: Path, private_key: bytes | None = None) -> None:
+    def __init__(self, file: Path, private_key: bytes | None = None, *, is_migrated: bool = True) -> None:
         super().__init__(f"sqlite:///{file}", *new_keys(private_key))
         self.file = file
         self.engine = create_engine(self.url, poolclass=NullPool)
         self._open.append(self.engine)
         SqliteStore(file).prepare()
-        self._migrate()
+        if is_migrated:
+            self._migrate()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -185,6 +195,18 @@ class SqliteAdapter(_StoreAdapter):
             (count,) = connection.execute("SELECT count(*) FROM moves").fetchone()
             return int(count)
 
+    @contextmanager
+    def intruding(self) -> Iterator[None]:
+        """Keep `Adapter.intruding`."""
+        self.execute("CREATE TRIGGER intrude AFTER INSERT ON entries BEGIN UPDATE head SET size = size + 1; END")
+        yield
+        self.execute("DROP TRIGGER intrude")
+
+    def load(self, rows: Iterable[EntryRow]) -> None:
+        """Keep `Adapter.load`."""
+        with closing(sqlite3.connect(self.file)) as connection, connection:
+            connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+
     def execute(self, statement: str) -> None:
         """Keep `Adapter.execute`."""
         with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
@@ -192,20 +214,23 @@ class SqliteAdapter(_StoreAdapter):
 
 
 class PostgresAdapter(_StoreAdapter):
-    """A ledger in a database of a real PostgreSQL."""
+    """A ledger in a database of a real PostgreSQL; without tables, if it is not migrated."""
 
     has_open_readers = True
 
-    def __init__(self) -> None:
+    def __init__(
+        self, url: URL | None = None, private_key: bytes | None = None, *, is_migrated: bool = True
+    ) -> None:
         self._cluster = postgres_cluster()
-        self._url = self._cluster.create_database()
-        super().__init__(self._url.render_as_string(), *new_keys())
+        self._url = url or self._cluster.create_database()
+        super().__init__(self._url.render_as_string(), *new_keys(private_key))
         store = open_store(self._url)
         assert isinstance(store, PostgresStore)
         self.engine = store.server.engine(pool_size=1)
         self._open.append(self.engine)
         store.prepare()
-        self._migrate()
+        if is_migrated:
+            self._migrate()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -231,6 +256,25 @@ class PostgresAdapter(_StoreAdapter):
             assert row is not None
             return int(row[0])
 
+    @contextmanager
+    def intruding(self) -> Iterator[None]:
+        """Keep `Adapter.intruding`."""
+        self.execute(
+            "CREATE FUNCTION intrude() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN UPDATE head SET size = size + 1; RETURN NULL; END $$"
+        )
+        self.execute("CREATE TRIGGER intrude AFTER INSERT ON entries EXECUTE FUNCTION intrude()")
+        yield
+        self.execute("DROP FUNCTION intrude CASCADE")
+
+    def load(self, rows: Iterable[EntryRow]) -> None:
+        """Keep `Adapter.load`."""
+        command = "COPY entries FROM STDIN (FORMAT BINARY)"
+        with psycopg.connect(self.url) as connection, connection.cursor().copy(command) as copy:
+            copy.set_types(["int8", "text", "text", "bytea", "bytea"])
+            for row in rows:
+                copy.write_row(row)
+
     def execute(self, statement: str) -> None:
         """Keep `Adapter.execute`."""
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -250,10 +294,15 @@ def new_keys(private_key: bytes | None = None) -> tuple[LogKeys, bytes]:
 
 def open_address(address: str, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
     """Open the ledger at an `Adapter.address`, as the service does."""
-    said = json.loads(address)
-    store: Store = open_store(make_url(said["url"]), lock_wait=lock_wait)
-    keys = _keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(said["key"])))
+    store, keys = open_parts(address, lock_wait)
     return Ledger(LedgerWriter(store.writable(), keys, lambda _: None), LedgerReader(store.for_reading(READERS)))
+
+
+def open_parts(address: str, lock_wait: timedelta = timedelta(seconds=20)) -> tuple[Store, LogKeys]:
+    """Give what the ledger at an `Adapter.address` is opened by."""
+    said = json.loads(address)
+    keys = _keys(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(said["key"])))
+    return open_store(make_url(said["url"]), lock_wait=lock_wait), keys
 
 
 def _keys(private_key: Ed25519PrivateKey) -> LogKeys:
@@ -263,6 +312,10 @@ def _keys(private_key: Ed25519PrivateKey) -> LogKeys:
 ADAPTERS: dict[str, Callable[[Path], Adapter]] = {
     "sqlite": lambda directory: SqliteAdapter(directory / "ledger.db"),
     "postgres": lambda _: PostgresAdapter(),
+}
+UNMIGRATED: dict[str, Callable[[Path], Adapter]] = {
+    "sqlite": lambda directory: SqliteAdapter(directory / "ledger.db", is_migrated=False),
+    "postgres": lambda _: PostgresAdapter(is_migrated=False),
 }
 
 

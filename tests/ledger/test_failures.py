@@ -13,7 +13,6 @@ from ledger.adapters import BREAK, MEND, SHORT_WAIT, Adapter, assert_sound, inde
 from ledger.events import issued, refused
 
 WAITERS = 8
-INTRUDE = "CREATE TRIGGER intrude AFTER INSERT ON entries BEGIN UPDATE head SET size = size + 1; END"
 
 
 def test_a_failed_batch_is_told_to_all_who_wait(adapter: Adapter) -> None:
@@ -149,11 +148,10 @@ def test_a_head_that_somebody_else_moved_stops_the_batch(adapter: Adapter) -> No
     """Where the head is not what it was when it was locked, nothing is written."""
     ledger = adapter.open()
     first = ledger.append(issued(1)).entry
-    adapter.execute(INTRUDE)
-    for _ in range(2):
-        with pytest.raises(LedgerUnavailable):
-            ledger.append(issued(2))
-    adapter.execute("DROP TRIGGER intrude")
+    with adapter.intruding():
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable):
+                ledger.append(issued(2))
     assert_sound(adapter, [first])
     assert ledger.append(issued(2)).entry.index == 1
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -16,6 +17,7 @@ from sqlalchemy import inspect
 
 from kubemint.errors import ConfigurationError, KubemintError, LedgerUnavailable
 from kubemint.ledger import sqlite, tables
+from kubemint.ledger.partitions import PARTITIONED
 from kubemint.ledger.rows import query_rows
 from kubemint.ledger.schema import migrate
 from kubemint.ledger.writer import WritableDatabase
@@ -36,14 +38,16 @@ def database(adapter: Adapter) -> WritableDatabase:
 def test_the_migrations_make_what_the_code_expects(adapter: Adapter) -> None:
     """Between the tables that migrations make and those of the code there is no difference."""
     with adapter.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        options = {"compare_type": True, "include_object": _is_of_the_dialect(adapter)}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, tables.metadata) == []
 
 
 def test_every_table_and_index_is_there(adapter: Adapter) -> None:
     """A new ledger has the tables of the code, Alembic's own, and each index by its name."""
     inspector = inspect(adapter.engine)
-    assert set(inspector.get_table_names()) == {*tables.metadata.tables, "alembic_version"}
+    named = {name for name in inspector.get_table_names() if not _is_partition(name)}
+    assert named == {*tables.metadata.tables, "alembic_version"}
     for table in tables.metadata.sorted_tables:
         found = {index["name"] for index in inspector.get_indexes(table.name)}
         assert {index.name for index in table.indexes} <= found
@@ -85,6 +89,9 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         assert sorted(after["idempotency_keys"]) == sorted(keys)
         before["certificates"] = [row[:8] for row in before["certificates"]]
         after["head"] = [row[:2] for row in after["head"]]
+        expiries = {row[0]: row[7] for row in before["certificates"]}
+        assert {row[1]: row[2] for row in after["entry_groups"]} == expiries
+        after["entry_groups"] = [row[:2] for row in after["entry_groups"]]
         assert {name: rows for name, rows in after.items() if name in before} == before
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
     assert_sound(adapter)
@@ -160,6 +167,22 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path) -
         assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [
             ("witnessed",)
         ]
+
+
+def _is_partition(name: str) -> bool:
+    return any(name.startswith(f"{table}_") for table in PARTITIONED)
+
+
+def _is_of_the_dialect(adapter: Adapter) -> Callable[..., bool]:
+    """Leave out partitions, and the uniqueness that another dialect has."""
+
+    def counts(thing: Any, name: str | None, kind: str, is_reflected: bool, _: Any) -> bool:
+        if kind == "unique_constraint" and not is_reflected and thing.table.name == "certificates":
+            has_expiry = "not_after" in thing.columns
+            return has_expiry == (adapter.engine.dialect.name == "postgresql")
+        return not (kind == "table" and is_reflected and _is_partition(name or ""))
+
+    return counts
 
 
 def _migrate_to(revision: str, file: Path) -> None:

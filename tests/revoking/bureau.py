@@ -20,6 +20,7 @@ from kubemint.record import Entry
 from kubemint.requester import Method, Requester, SingleUse
 from kubemint.revocation import RevocationDesk, Wish
 from kubemint.selector import Selector
+from kubemint.wiring import draw_serial
 from kubemint.x509.revocation import RevocationReason
 from ledger.adapters import Adapter, stored
 
@@ -71,7 +72,6 @@ def person(name: str, token_id: str | None = None) -> Requester:
 
 ASKER, OTHER, ANN, BOB, SIEM = map(person, ("requester", "other", "ann", "bob", "siem"))
 _NAMES = itertools.count(1)
-_SERIALS = itertools.count(2**100)
 
 
 class Bureau:
@@ -89,7 +89,7 @@ class Bureau:
             issuer=issuer(),
             ledger=ledger,
             clock=lambda: self.now,
-            draw_serial=lambda: next(_SERIALS),
+            draw_serial=draw_serial,
             draw_name=lambda: f"{next(_NAMES):032x}",
         )
         self.approvals = ApprovalDesk(issuance=self.issuance, register=self.reader)
@@ -129,7 +129,11 @@ class Bureau:
     def approve(self, asked: Entry) -> Any:
         """Approve a request as it was read."""
         opinion = Opinion(
-            request=asked.fields["request"], approver=BOB, digest=asked.fields["digest"], reason="", http_request_id=""
+            request=asked.fields["request"],
+            approver=BOB,
+            digest=asked.fields["digest"],
+            reason="",
+            http_request_id="",
         )
         return self.approvals.approve(opinion)
 

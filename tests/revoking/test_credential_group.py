@@ -112,7 +112,11 @@ profiles:
     requesters: [{token: requester}]
     lifetime: {default: 1h, max: 4h}
 """
-    lines = {"users": "users: [jane]", "groups": "groups: [developers]", line.split(":")[0]: line.replace("{name}", name)}
+    lines = {
+        "users": "users: [jane]",
+        "groups": "groups: [developers]",
+        line.split(":", maxsplit=1)[0]: line.replace("{name}", name),
+    }
     body = text + "".join(f"    {one}\n" for one in lines.values())
     good = text + "    users: [jane]\n    groups: [developers]\n"
     assert policy(good).profiles
@@ -123,7 +127,9 @@ profiles:
 def test_a_claim_that_would_fill_one(bureau: Bureau) -> None:
     """A claim that fills a user's pattern with our prefix gives nobody such a name."""
     filled = POLICY.replace('users: ["*"]', 'users: ["*", "{claims.sub}"]', 1)
-    bureau.policy = policy(filled.replace("{token: requester}, {token: other}", "{oidc: corp, claims: {sub: '*'}}", 1))
+    bureau.policy = policy(
+        filled.replace("{token: requester}, {token: other}", "{oidc: corp, claims: {sub: '*'}}", 1)
+    )
     claimed = replace(ASKER, method=Method.OIDC, authority="corp", claims={"sub": "kubemint:serial:7f"})
     with pytest.raises(RequestRefused) as refused:
         bureau.issue("kubemint:serial:7f", by=claimed)

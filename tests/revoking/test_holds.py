@@ -109,7 +109,10 @@ def test_a_hold_keeps_its_key_out_until_it_is_lifted(bureau: Bureau) -> None:
     """What a hold of a key, or a suspension by a hold, keeps out may come in again once it is lifted."""
     entry = bureau.issue(key="one")
     held = bureau.revoke(
-        public_key_sha256=entry.fields["publicKeySha256"], user="jane", reason=HOLD, suspend_until=bureau.now + HOUR
+        public_key_sha256=entry.fields["publicKeySha256"],
+        user="jane",
+        reason=HOLD,
+        suspend_until=bureau.now + HOUR,
     )
     blocked = bureau.revocations.find(held.entry.fields["revocation"])
     assert blocked is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from csrs import KEY_TYPES, BAD_CSRS, good_csr, pem, private_key
+from csrs import BAD_CSRS, KEY_TYPES, good_csr, pem, private_key
 from issuance.doors import submission
 from kubemint.errors import LedgerUnavailable, MalformedRequest, NotFound, RequestRefused, UnacceptableRequest
 from kubemint.revocation import KEY_STATEMENT
@@ -42,7 +42,9 @@ def test_a_csr_with_groups(bureau: Bureau) -> None:
     """The subject says that the key is revoked, and nothing else."""
     bureau.issue()
     with pytest.raises(UnacceptableRequest):
-        bureau.desk.revoke_key(pem(good_csr(private_key("ecdsa-p256", "client"), KEY_STATEMENT, ("developers",))), "", None)
+        bureau.desk.revoke_key(
+            pem(good_csr(private_key("ecdsa-p256", "client"), KEY_STATEMENT, ("developers",))), "", None
+        )
     assert bureau.kinds() == ["issued"]
 
 

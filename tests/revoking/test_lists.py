@@ -72,7 +72,10 @@ def test_what_stands_in_the_list(bureau: Bureau, lists: RevocationLists, issuer:
     assert _read(whole).is_signature_valid(issuer.public_key)
     assert _serials(whole) == {_serial(janes), _serial(held)}
     assert _serial(joes) not in _serials(whole)
-    reasons = {one.serial_number: one.extensions.get_extension_for_class(x509.CRLReason).value.reason for one in _read(whole)}
+    reasons = {
+        one.serial_number: one.extensions.get_extension_for_class(x509.CRLReason).value.reason
+        for one in _read(whole)
+    }
     assert reasons[_serial(janes)] is x509.ReasonFlags.key_compromise
     bureau.now += timedelta(seconds=1)
     bureau.lift(hold)
@@ -126,7 +129,9 @@ def test_parts(bureau: Bureau, lists: RevocationLists) -> None:
     for number, part in enumerate(parts):
         extension = _read(part).extensions.get_extension_for_class(x509.IssuingDistributionPoint)
         assert extension.critical
-        assert extension.value.full_name == [x509.UniformResourceIdentifier(f"https://kubemint.test/v1/crl/4/{number}")]
+        assert extension.value.full_name == [
+            x509.UniformResourceIdentifier(f"https://kubemint.test/v1/crl/4/{number}")
+        ]
 
 
 @pytest.mark.parametrize(("shards", "shard"), [(3, 0), (4, 4), (0, 0), (8, 0), (2**40, 0), (6, 1)])
@@ -151,7 +156,9 @@ def test_a_ca_that_may_sign_no_lists(bureau: Bureau) -> None:
 
 
 @pytest.mark.parametrize("ask", [lambda lists: lists.whole(), lambda lists: lists.shard(1, 0)])
-def test_a_ledger_that_is_away(bureau: Bureau, lists: RevocationLists, ask: Callable[[RevocationLists], bytes]) -> None:
+def test_a_ledger_that_is_away(
+    bureau: Bureau, lists: RevocationLists, ask: Callable[[RevocationLists], bytes]
+) -> None:
     """Where it cannot be read what is revoked, there is no list that says that nothing is."""
     bureau.adapter.execute("ALTER TABLE revocations RENAME TO away")
     with pytest.raises(LedgerUnavailable):

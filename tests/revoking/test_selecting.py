@@ -58,7 +58,10 @@ def _values(entries: list[Entry]) -> list[list[_Value]]:
         equal("serial_number", "serialNumber", first["serialNumber"], "7f"),
         equal("credential_id", "credentialId", third["credentialId"], "X509SHA256=" + "0" * 64),
         equal("user", "user", "jane", "Jane", "jan"),
-        [_Value("group", one, lambda entry, one=one: one in entry.fields["groups"]) for one in ("team-a", "team-")],  # type: ignore[misc]  # one for each
+        [
+            _Value("group", one, lambda entry, one=one: one in entry.fields["groups"])
+            for one in ("team-a", "team-")
+        ],  # type: ignore[misc]  # one for each
         equal("public_key_sha256", "publicKeySha256", of_key(entries[0]), "0" * 64),
         equal("requester", "requester", "token:other", "token:nobody"),
         equal("profile", "profile", "marked", "nothing"),
@@ -154,7 +157,9 @@ def test_of_one_batch_what_came_before(adapter: Adapter, way: Way) -> None:
         unit(_revoked(Selector(user="eve"), "c")),
     ]
     way(adapter, units)
-    hits = [(row["revocation_index"], row["certificate_index"]) for row in stored(adapter, tables.revoked_certificates)]
+    hits = [
+        (row["revocation_index"], row["certificate_index"]) for row in stored(adapter, tables.revoked_certificates)
+    ]
     assert hits == [(2, 0), (4, 0), (4, 1), (4, 3)]
 
 
@@ -173,7 +178,9 @@ def test_the_first_revocation_counts(bureau: Bureau) -> None:
         NOW,
     )
     assert bureau.revocations.of_credential(entry.fields["credentialId"]) == found
-    assert [one.serial_number for one in bureau.revocations.revoked(NOW)] == [int(entry.fields["serialNumber"], 16)]
+    assert [one.serial_number for one in bureau.revocations.revoked(NOW)] == [
+        int(entry.fields["serialNumber"], 16)
+    ]
 
 
 def _revoked(selector: Selector, name: str = "a") -> Any:

@@ -190,7 +190,9 @@ def test_of_those_who_race_with_one_token_one_revokes(bureau: Bureau) -> None:
 def test_what_the_record_says(bureau: Bureau) -> None:
     """The entry tells who revoked what, why, under which policy; names of the selector alone, never a list."""
     bureau.issue()
-    fields = bureau.revoke(user="jane", group="developers", issued_until=NOW + HOUR, reason=COMPROMISE).entry.fields
+    fields = bureau.revoke(
+        user="jane", group="developers", issued_until=NOW + HOUR, reason=COMPROMISE
+    ).entry.fields
     assert {name: fields[name] for name in ("kind", "requester", "reason", "note", "blocksKeys")} == {
         "kind": "revoked",
         "requester": "token:ann",

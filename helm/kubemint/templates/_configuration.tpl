@@ -55,8 +55,8 @@ authentication:
     {{- list $cluster | toYaml | nindent 4 }}
     {{- end }}
   {{- end }}
-ledger:
-  url: sqlite:////var/lib/kubemint/ledger.db
+{{- include "kubemint.ledgerSettings" . }}
+{{- include "kubemint.logSettings" . }}
 {{- with .Values.cluster }}
 {{- if .server }}
 cluster:

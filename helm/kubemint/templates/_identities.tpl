@@ -52,6 +52,7 @@
 {{- if .Values.networkPolicy.allowTokenIssuers -}}
 {{- $ports = include "kubemint.issuerPorts" . -}}
 {{- end -}}
+{{- $ports = list $ports (include "kubemint.ledgerPorts" .) | compact | join "," -}}
 {{- $kubeconfig := include "kubemint.usesKubeconfig" . -}}
 {{- if or .Values.networkPolicy.allowDNS $ports $kubeconfig }}
 - to:
@@ -67,7 +68,7 @@
 {{- /* Without `to`: some plugins do not count nodes and API servers among the addresses of an ipBlock. */}}
 {{- with $ports }}
 - ports:
-    {{- range splitList "," . }}
+    {{- range splitList "," . | uniq | sortAlpha }}
     - port: {{ . }}
       protocol: TCP
     {{- end }}

@@ -32,7 +32,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "kubemint.claimName" -}}
-{{- default (include "kubemint.fullname" .) .Values.ledger.existingClaim -}}
+{{- default (include "kubemint.fullname" .) .Values.ledger.sqlite.existingClaim -}}
 {{- end }}
 
 {{- define "kubemint.image" -}}

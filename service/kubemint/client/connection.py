@@ -19,7 +19,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from kubemint.client.files import read_token
 from kubemint.documents import parse_json, parse_yaml
-from kubemint.errors import ConfigurationError, InvalidDocument, Reason, ServiceRefused, ServiceUnavailable
+from kubemint.errors import (
+    ConfigurationError,
+    InvalidDocument,
+    InvalidProof,
+    Reason,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from kubemint.transparency.checkpoint import NoteVerifier
 
 CLIENT_FILE: Final = Path(".kubemint/client.yaml")
 URL_VARIABLE: Final = "KUBEMINT_URL"
@@ -34,11 +42,12 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAddress:
-    """Where the service is; without `ca_file` the system's CAs are trusted."""
+    """Where the service is; without `ca_file` the system's CAs are trusted. `log_key` is its log's."""
 
     url: SplitResult
     ca_file: Path | None
     token_file: Path | None
+    log_key: NoteVerifier | None = None
 
 
 def find_service(
@@ -74,6 +83,7 @@ def find_service(
         url=parts,
         ca_file=ca_file or _path(environment.get(CA_VARIABLE)) or local.get("ca"),
         token_file=token_file or _path(environment.get(TOKEN_FILE_VARIABLE)) or local.get("tokenFile"),
+        log_key=_log_key(local.get("logKey")),
     )
 
 
@@ -94,14 +104,22 @@ class ServiceConnection:
             ServiceRefused: the service answered with a problem.
             ServiceUnavailable: it did not answer, or not as it should.
         """
-        return self._call("GET", path, None, {})
+        return _document(*self._call("GET", path, None, {}))
 
     def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """POST a JSON document, for the effect of at most one. Raises as `get` does."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_urlsafe(24)}
-        return self._call("POST", path, json.dumps(document).encode(), headers)
+        return _document(*self._call("POST", path, json.dumps(document).encode(), headers))
 
-    def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
+    def get_octets(self, path: str) -> bytes:
+        """GET what is no JSON, such as a part of the log. Raises as `get` does."""
+        status, answer = self._call("GET", path, None, {"Accept": "*/*"})
+        if status != http.HTTPStatus.OK:
+            _document(status, answer)
+            raise ServiceUnavailable(f"the service answered {status}; is it kubemint?")
+        return answer
+
+    def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         for tries_left in reversed(range(_TRIES)):
             try:
                 status, answer = self._exchange(method, path, body, headers)
@@ -114,7 +132,7 @@ class ServiceConnection:
                     raise ServiceUnavailable(f"{self._address.url.geturl()} does not answer: {fault}") from None
             else:
                 if status != http.HTTPStatus.SERVICE_UNAVAILABLE or not tries_left:
-                    return _document(status, answer)
+                    return status, answer
             self._pause(_PAUSE_SECONDS)
         raise AssertionError("the last try returns or raises")
 
@@ -183,7 +201,7 @@ def _local_settings() -> dict[str, Any]:
         raise ConfigurationError(str(CLIENT_FILE), [f"cannot be read: {fault.strerror}"]) from None
     except InvalidDocument as fault:
         raise ConfigurationError(str(CLIENT_FILE), [fault.message]) from None
-    names = {"url", "ca", "tokenFile"}
+    names = {"url", "ca", "tokenFile", "logKey"}
     if not isinstance(settings, dict) or not settings.keys() <= names:
         raise ConfigurationError(str(CLIENT_FILE), [f"may hold {', '.join(sorted(names))} and nothing else"])
     if not all(isinstance(value, str) for value in settings.values()):
@@ -192,6 +210,13 @@ def _local_settings() -> dict[str, Any]:
         name: CLIENT_FILE.parent / value if name in {"ca", "tokenFile"} else value
         for name, value in settings.items()
     }
+
+
+def _log_key(vkey: str | None) -> NoteVerifier | None:
+    try:
+        return None if vkey is None else NoteVerifier.from_vkey(vkey)
+    except InvalidProof as fault:
+        raise ConfigurationError(str(CLIENT_FILE), [f"logKey: {fault.message}"]) from None
 
 
 def _path(text: str | None) -> Path | None:

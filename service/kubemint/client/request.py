@@ -18,8 +18,11 @@ from cryptography.x509.oid import NameOID
 from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.files import KubeconfigCluster, check_writable, kubeconfig, read_text, write_file
 from kubemint.client.options import DurationType, service_options
+from kubemint.client.receipts import RECEIPT_SUFFIX, LogKey, check_receipt, first_certificate
 from kubemint.client.waiting import pending_request, wait_for_certificate
-from kubemint.errors import ConfigurationError, ServiceRefused, ServiceUnavailable
+from kubemint.errors import ConfigurationError, InvalidProof, ServiceRefused, ServiceUnavailable
+from kubemint.transparency.checkpoint import NoteVerifier
+from kubemint.transparency.receipt import parse_receipt
 from kubemint.x509.generate import GENERATED_KEY_TYPES, GeneratedKey, generate_key
 
 WAITING: Final = 3  # exit code: asked for, and not there yet
@@ -29,7 +32,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """The files to write; a kubeconfig stands in for the other two."""
+    """The files to write; a kubeconfig stands in for key and certificate."""
 
     key_file: Path
     certificate_file: Path
@@ -37,8 +40,20 @@ class Outputs:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that will be written."""
+        """Those that may be written."""
+        return (*self.secrets, self.receipt_file)
+
+    @property
+    def secrets(self) -> tuple[Path, ...]:
+        """Those that are written for each certificate."""
         return (self.kubeconfig_file,) if self.kubeconfig_file else (self.key_file, self.certificate_file)
+
+    @property
+    def receipt_file(self) -> Path:
+        """Say where the receipt is kept: beside the certificate, under its name."""
+        if self.kubeconfig_file is not None:
+            return self.kubeconfig_file.with_name(self.kubeconfig_file.name + RECEIPT_SUFFIX)
+        return self.certificate_file.with_name(self.certificate_file.stem + RECEIPT_SUFFIX)
 
     def kept_key_file(self, request: str) -> Path:
         """Say where the key waits for its certificate; it replaces nothing, not even where that is allowed."""
@@ -49,7 +64,7 @@ class Outputs:
 
     def forget(self, kept: Path) -> None:
         """Remove the key that waited, where it has been written to its place."""
-        if kept not in self.files:
+        if kept not in self.secrets:
             kept.unlink(missing_ok=True)
 
 
@@ -83,6 +98,7 @@ class ClusterOptions:
 @click.option("--cluster-server", help="API server's address in the kubeconfig  [default: the service's].")
 @click.option("--cluster-ca", type=_file, help="API server's CA in the kubeconfig  [default: the service's].")
 @click.option("--wait", type=DurationType(), help="Wait so long for operators, where they must approve: 10m.")
+@click.option("--log-key", type=LogKey(), help="Public key of the log, which must have signed the receipt.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @service_options
@@ -91,14 +107,16 @@ def request(**options: Any) -> None:
 
     The key is made on this machine and never leaves it; its file gets mode 0600. Without --kubeconfig,
     the key and the certificate (with the CAs between it and the root, if there are any) are written
-    to two files.
+    to two files. The receipt, which proves that the certificate is on record, is written beside it
+    (.tlog-proof). A certificate whose receipt does not hold is not written.
 
     Where operators must approve, the key is kept in its file, the request's id is printed and the exit
     code is 3: there is no certificate yet. With --wait the command goes on when they have approved.
     """
     outputs = _outputs(options)
     check_writable(outputs.files, overwrite=options["overwrite"])
-    connection = ServiceConnection(find_service(options["url"], options["ca"], options["token_file"]))
+    address = find_service(options["url"], options["ca"], options["token_file"])
+    connection = ServiceConnection(address)
     cluster = None
     if outputs.kubeconfig_file is not None:
         cluster = _cluster(
@@ -118,10 +136,16 @@ def request(**options: Any) -> None:
             sys.exit(WAITING)
         click.echo(_pending_report(answer, kept, "human"), err=True)
         answer = wait_for_certificate(connection, pending, options["wait"])
-    _write(outputs, cluster, key, _checked(answer))
+    receipt = _receipt(_checked(answer), options["log_key"] or address.log_key)
+    _write(outputs, cluster, key, answer)
+    if receipt is None:
+        outputs.receipt_file.unlink(missing_ok=True)  # an older one would be of another certificate
+    else:
+        write_file(outputs.receipt_file, receipt, 0o644)
     if pending is not None:
         outputs.forget(kept)
-    click.echo(_report(answer, outputs, options["output"]))
+    written = outputs.files if receipt is not None else outputs.secrets
+    click.echo(_report(answer, outputs.kubeconfig_file, written, options["output"]))
 
 
 def _outputs(options: dict[str, Any]) -> Outputs:
@@ -187,6 +211,27 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def _receipt(answer: dict[str, Any], log_key: NoteVerifier | None) -> str | None:
+    """Give the receipt of a certificate; None where the service gives none and no log is known.
+
+    Raises:
+        InvalidProof: it does not prove that this certificate is on record.
+    """
+    text = answer.get("receipt")
+    if text is None and log_key is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidProof("the service gave no receipt: nothing shows that the certificate is on record")
+    try:
+        check_receipt(parse_receipt(text), first_certificate(answer["certificate"]), log_key)
+    except InvalidProof as fault:
+        message = (
+            f"the receipt does not show that the certificate is on record; it was not written: {fault.message}"
+        )
+        raise InvalidProof(message) from None
+    return text
+
+
 def _csr(key: GeneratedKey, user: str, groups: tuple[str, ...]) -> str:
     try:
         names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
@@ -225,8 +270,8 @@ def _pending_report(answer: dict[str, Any], kept: Path, form: str) -> str:
     return "\n".join(lines)
 
 
-def _report(answer: dict[str, Any], outputs: Outputs, form: str) -> str:
-    files = [str(file) for file in outputs.files]
+def _report(answer: dict[str, Any], kubeconfig_file: Path | None, written: tuple[Path, ...], form: str) -> str:
+    files = [str(file) for file in written]
     if form == "json":
         return json.dumps({**answer, "files": files}, indent=2)
     groups = ", ".join(answer["groups"]) or "none"
@@ -235,6 +280,6 @@ def _report(answer: dict[str, Any], outputs: Outputs, form: str) -> str:
         f"Profile {answer['profile']}, serial number {answer['serialNumber']}, log entry {answer['logIndex']}.",
         f"Wrote {' and '.join(files)}.",
     ]
-    if outputs.kubeconfig_file is not None:
-        lines.append(f"Try: kubectl --kubeconfig {outputs.kubeconfig_file} auth can-i --list")
+    if kubeconfig_file is not None:
+        lines.append(f"Try: kubectl --kubeconfig {kubeconfig_file} auth can-i --list")
     return "\n".join(lines)

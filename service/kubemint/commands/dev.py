@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kubemint import config
 from kubemint.commands.serve import run
 from kubemint.commands.workspace import CONFIG_NAME, CaSource, Listen, client_settings, create_workspace
+from kubemint.errors import ConfigurationError
+from kubemint.signing import open_key
+from kubemint.transparency.checkpoint import NoteSigner
 
 
 @click.command()
@@ -34,9 +38,17 @@ def dev(directory: Path, port: int | None) -> None:
     settings = replace(
         settings, server=replace(settings.server, host="127.0.0.1", port=port or settings.server.port)
     )
-    (directory / "client.yaml").write_text(client_settings(settings.server.port))
+    (directory / "client.yaml").write_text(client_settings(settings.server.port, _log_vkey(settings)))
     click.echo(_greeting(directory, settings.server.port))
     run(settings)
+
+
+def _log_vkey(settings: config.Config) -> str:
+    """Give the public key of the log, without what `wiring` imports: metrics come after the directory for them."""
+    key = open_key(settings.log.key_uri, settings.directory, settings.log.passphrase_file)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationError("log.key", ["must be an Ed25519 key: checkpoints are signed notes"])
+    return NoteSigner(settings.log.origin, key).vkey
 
 
 def _program() -> str:

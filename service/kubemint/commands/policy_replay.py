@@ -14,6 +14,7 @@ from kubemint.audit import reason_fields, requester_from
 from kubemint.client.options import DurationType
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.stores import SqliteStore, Store
 from kubemint.policy.cases import UNBOUND_ISSUER, written_request
@@ -73,13 +74,15 @@ def replay(file: Path, since: timedelta, config_file: Path | None, ledger_file: 
 
 def _open(ledger_file: Path | None, config_file: Path | None) -> LedgerReader:
     store: Store
+    archive = NO_ARCHIVE
     if ledger_file is not None:
         store = SqliteStore(ledger_file)
     else:
-        store = store_of(config.load(config.find_config(config_file)))
+        settings = config.load(config.find_config(config_file))
+        store, archive = store_of(settings), Archive(settings.ledger.archive)
     if not store.exists():
         raise ConfigurationError(str(ledger_file or "ledger.url"), ["there is no ledger"])
-    return LedgerReader(store.for_reading(readers=1))
+    return LedgerReader(store.for_reading(readers=1), archive)
 
 
 def _with_progress(reader: LedgerReader, since: datetime) -> Iterator[Entry]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -24,6 +25,7 @@ from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError
 from kubemint.ledger import sqlite
 from kubemint.signing.pem import load_certificates, load_key, read_passphrase
+from kubemint.transparency.checkpoint import NoteSigner
 from kubemint.x509.generate import GeneratedKey, generate_key, self_signed_ca, self_signed_server
 from kubemint.x509.issuer import issuer_from, issuer_problems
 
@@ -105,10 +107,12 @@ def _create(directory: Path, ca: CaSource, listen: Listen, cluster: ClusterAddre
     try:
         _write_ca(draft, ca, now)
         _write_tls(draft, listen.tls_names, now)
-        _write_key(draft / "log.key", generate_key("ed25519"), ca.passphrase_file)
+        log_key = Ed25519PrivateKey.generate()
+        _write_key(draft / "log.key", log_key, ca.passphrase_file)
         _write_tokens(draft, now)
+        vkey = NoteSigner(log_origin(listen), log_key).vkey
         _write(draft / "policy.yaml", _POLICY.encode(), 0o644)
-        _write(draft / "client.yaml", client_settings(listen.port).encode(), 0o644)
+        _write(draft / "client.yaml", client_settings(listen.port, vkey).encode(), 0o644)
         _write(draft / CONFIG_NAME, _configuration(ca, listen, cluster).encode(), 0o644)
         sqlite.create_file(draft / "ledger.db")
         draft.rename(directory)
@@ -117,13 +121,14 @@ def _create(directory: Path, ca: CaSource, listen: Listen, cluster: ClusterAddre
         raise
 
 
-def client_settings(port: int) -> str:
-    """Give the file by which commands in this folder find the service."""
+def client_settings(port: int, log_vkey: str) -> str:
+    """Give the file by which commands in this folder find the service, and know its log."""
     return (
         "# Where `kubemint request` and the other client commands find the service.\n"
         f"url: https://127.0.0.1:{port}\n"
         "ca: tls.crt\n"
         "tokenFile: requester.token\n"
+        f"logKey: {json.dumps(log_vkey)}\n"
     )
 
 

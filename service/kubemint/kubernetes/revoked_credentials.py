@@ -23,7 +23,9 @@ from kubemint.kubernetes.access_review import AccessReview, Unknown
 CHECK_SECONDS: Final = 0.5
 REBUILD_SECONDS: Final = 6 * 3600.0  # so that what has expired makes room
 CLOCKS_DIFFER: Final = timedelta(minutes=10)  # what has expired here may not have for an API server
-_REBUILD_SHARE: Final = 10  # lifted holds make new tables for a tenth of the time at most; the ledger knows of them
+_REBUILD_SHARE: Final = (
+    10  # lifted holds make new tables for a tenth of the time at most; the ledger knows of them
+)
 _REMEMBERED: Final = 50_000  # credentials of which it is known whether they are on record
 _UNKNOWN_SECONDS: Final = 30.0  # for which one that is not stays unknown
 _log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 from kubemint.errors import InvalidProof, LedgerUnavailable
 from kubemint.ledger import tables
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.conditions import Pending, first_unmet
 from kubemint.ledger.growing import Head, Sealer, read_head, write_head, write_tiles
 from kubemint.ledger.revoking import announce, lift, revoke
@@ -39,7 +40,9 @@ class Batch:
     soon as they are written.
     """
 
-    def __init__(self, cursor: Cursor, statements: Statements, sealer: Sealer) -> None:
+    def __init__(
+        self, cursor: Cursor, statements: Statements, sealer: Sealer, archive: Archive = NO_ARCHIVE
+    ) -> None:
         """Lock the head.
 
         Raises:
@@ -49,6 +52,7 @@ class Batch:
         self._cursor = cursor
         self._statements = statements
         self._sealer = sealer
+        self._archive = archive
         self._known: dict[_KeyOwner, Entry] = {}
         self._pending = Pending()
         self._receipts: dict[int, Receipt] = {}
@@ -113,7 +117,9 @@ class Batch:
             self._cursor.execute(self._statements.find_by_key, owner)
             if (row := self._cursor.fetchone()) is None:
                 return None
-            self._known[owner] = Entry(index=row[0], kind=EventKind(row[1]), fields=json.loads(row[2]))
+            index, kind, body, hashed = row
+            body = body or self._archive.body(index, bytes(hashed))
+            self._known[owner] = Entry(index=index, kind=EventKind(kind), fields=json.loads(body))
         return self._known[owner]
 
     def _add(self, events: Sequence[Event]) -> tuple[Entry, ...]:

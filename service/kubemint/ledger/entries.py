@@ -8,22 +8,32 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, select
 
 from kubemint.ledger import tables
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.record import Entry, EventKind
 
 PAGE_ENTRIES: Final = 500  # bounds what is in memory
 CLOCKS_DIFFER: Final = timedelta(minutes=10)  # how far before its start a stream looks for later times
 
-ENTRY_COLUMNS: Final = (tables.entries.c.index, tables.entries.c.kind, tables.entries.c.body)
+ENTRY_COLUMNS: Final = tuple(tables.entries.c[name] for name in ("index", "kind", "body", "leaf_hash"))
 _WHOLE_SECONDS: Final = len("2026-11-20T12:00:00")
 
 
-def entry_of(row: RowMapping) -> Entry:
-    """Give the entry of a row that has `ENTRY_COLUMNS`."""
-    return Entry(index=row["index"], kind=EventKind(row["kind"]), fields=json.loads(row["body"]))
+def entry_of(row: RowMapping, archive: Archive) -> Entry:
+    """Give the entry of a row that has `ENTRY_COLUMNS`.
+
+    Raises:
+        LedgerUnavailable: its body is in the archive, and cannot be read there.
+    """
+    body = row["body"] or archive.body(row["index"], bytes(row["leaf_hash"]))
+    return Entry(index=row["index"], kind=EventKind(row["kind"]), fields=json.loads(body))
 
 
 def stream_entries(
-    engine: Engine, kinds: Collection[EventKind], since: datetime | None, after: int
+    engine: Engine,
+    kinds: Collection[EventKind],
+    since: datetime | None,
+    after: int,
+    archive: Archive = NO_ARCHIVE,
 ) -> Iterator[Entry]:
     """Give the entries of these kinds that stand now, page by page; no read is open between two pages."""
     with engine.connect() as connection:
@@ -37,11 +47,12 @@ def stream_entries(
             .limit(PAGE_ENTRIES)
         )
         with engine.connect() as connection:
-            page = [entry_of(row) for row in connection.execute(query).mappings()]
-        yield from page
+            page = connection.execute(query).mappings().all()
+        for row in page:
+            yield entry_of(row, archive)
         if len(page) < PAGE_ENTRIES:
             return
-        after = page[-1].index
+        after = page[-1]["index"]
 
 
 def count_entries(engine: Engine, kinds: Collection[EventKind], since: datetime | None) -> int:
@@ -50,6 +61,11 @@ def count_entries(engine: Engine, kinds: Collection[EventKind], since: datetime 
         first = _first_index(connection, since, _size(connection))
         query = select(func.count()).where(tables.entries.c.index >= first, *_wanted(kinds, since))
         return int(connection.execute(query).scalar_one())
+
+
+def first_index_since(connection: Connection, moment: datetime) -> int:
+    """Find where entries of a moment begin, or a little before it."""
+    return _first_index(connection, moment, _size(connection))
 
 
 def _wanted(kinds: Collection[EventKind], since: datetime | None) -> Iterator[ColumnElement[bool]]:

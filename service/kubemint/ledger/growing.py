@@ -65,20 +65,23 @@ class Sealer:
 
     def __init__(self, keys: LogKeys) -> None:
         self._keys = keys
-        self._checkpoint: str | None = None
-        self._size = 0
+        self._known: Head | None = None
 
     def check(self, head: Head) -> Frontier:
         """Give the frontier of a head that is what was signed.
 
         Raises:
-            LedgerUnavailable: it is not, or the ledger is older than it was.
+            LedgerUnavailable: it is not, or the ledger is older than it was, or another one.
         """
-        if head.size < self._size:
-            raise LedgerUnavailable(f"the ledger has {head.size} entries and had {self._size}: an old copy?")
+        if (known := self._known) is not None:
+            if head.size < known.size:
+                raise LedgerUnavailable(f"the ledger has {head.size} entries and had {known.size}: an old copy?")
+            if head.size == known.size and head.frontier != known.frontier:
+                raise LedgerUnavailable(f"the ledger has {head.size} entries as before, and they are others")
         try:
             frontier = Frontier.decode(head.size, head.frontier)
-            if head.checkpoint != self._checkpoint:
+            # The whole head is compared: beside the checkpoint that is known, somebody may put another frontier.
+            if head != known:
                 self._check_signature(head, frontier)
         except InvalidProof as fault:
             raise LedgerUnavailable(f"the head of the ledger is not what was signed: {fault.message}") from None
@@ -91,7 +94,7 @@ class Sealer:
 
     def remember(self, head: Head) -> None:
         """Know a head as good: it was checked, or is committed."""
-        self._checkpoint, self._size = head.checkpoint, head.size
+        self._known = head
 
     def _check_signature(self, head: Head, frontier: Frontier) -> None:
         signed = self._keys.open(head.checkpoint)
@@ -138,15 +141,22 @@ def write_tiles(old_size: int, leaf_hashes: Sequence[bytes], cursor: Cursor, sta
 
 
 def store_tree(connection: Connection) -> None:
-    """Build the tree of all entries that are there into an empty one: tiles, and an unsigned head."""
+    """Build the tree of all entries that are there into an empty one: tiles, and an unsigned head.
+
+    Raises:
+        LedgerUnavailable: an entry is missing.
+    """
     statements = Statements(connection.engine)
     cursor: Cursor = connection.connection.cursor()
     cursor.execute(statements.lock_head)
     end: int = cursor.fetchone()[0]
     frontier = Frontier.empty()
     while frontier.size < end:
-        cursor.execute(statements.leaf_hashes, (frontier.size, min(end, frontier.size + _STEP_ENTRIES)))
+        step_end = min(end, frontier.size + _STEP_ENTRIES)
+        cursor.execute(statements.leaf_hashes, (frontier.size, step_end))
         leaf_hashes = [bytes(row[0]) for row in cursor.fetchall()]
+        if len(leaf_hashes) != step_end - frontier.size:
+            raise LedgerUnavailable(f"of the entries {frontier.size} to {step_end - 1} some are missing")
         write_tiles(frontier.size, leaf_hashes, cursor, statements)
         frontier = grow(frontier, leaf_hashes).frontier
     write_head(Head(size=end, frontier=frontier.encode(), checkpoint=""), end, cursor, statements)

@@ -5,7 +5,7 @@ log has reached. What is proven here is checked before it is given away.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
@@ -13,8 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import InvalidProof, LedgerUnavailable, NotFound
 from kubemint.ledger import tables
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.growing import LogKeys
+from kubemint.ledger.witnessed import read_witnessed
 from kubemint.transparency.checkpoint import Checkpoint
+from kubemint.transparency.cosigned import with_cosignatures_of
 from kubemint.transparency.receipt import Receipt
 from kubemint.transparency.tiles import TILE_WIDTH, Tile, encode_entries, nodes_from_tiles
 from kubemint.transparency.tree import (
@@ -33,18 +36,30 @@ Proof = tuple[bytes, ...]
 class LedgerLog:
     """Reads the log. One for a process; threads share it."""
 
-    def __init__(self, engine: Engine, keys: LogKeys) -> None:
+    def __init__(self, engine: Engine, keys: LogKeys, archive: Archive = NO_ARCHIVE) -> None:
         self._engine = engine
         self._keys = keys
+        self._archive = archive
 
     def checkpoint(self) -> str:
-        """Give the newest checkpoint, a signed note.
+        """Give the newest checkpoint, a signed note, with the cosignatures that there are of it.
 
         Raises:
             LedgerUnavailable: the ledger cannot be read.
         """
         with self._reading() as connection:
-            return _checkpoint(connection)
+            return self._newest(connection)
+
+    def head(self) -> tuple[str, Checkpoint]:
+        """Give the newest checkpoint as the log has signed it, and what it says. Raises as `checkpoint` does."""
+        with self._reading() as connection:
+            note = _checkpoint(connection)
+        return note, self._open(note)
+
+    def witnessed(self) -> str:
+        """Give what is kept with cosignatures, empty if nothing is; nothing in it is verified. Raises so too."""
+        with self._reading() as connection:
+            return read_witnessed(connection)
 
     def tile(self, tile: Tile) -> bytes | None:
         """Give the hashes of a tile, or None where the log has not grown that far. Raises as `checkpoint` does."""
@@ -54,19 +69,24 @@ class LedgerLog:
     def bundle(self, index: int, width: int) -> bytes | None:
         """Give an entry bundle (`width` entries from `index` * 256 on), or None. Raises as `checkpoint` does."""
         with self._reading() as connection:
-            bodies = _bodies(connection, index * TILE_WIDTH, width)
+            bodies = _bodies(connection, index * TILE_WIDTH, width, self._archive)
         return encode_entries(bodies) if len(bodies) == width else None
 
     def receipt(self, index: int) -> Receipt:
         """Prove an entry, to whoever knows the log's key alone, in the tree of now.
 
         Raises:
+            NotFound: there is no such entry yet.
             LedgerUnavailable: the ledger cannot be read, or the proof does not hold.
         """
         with self._reading() as connection:
-            note = _checkpoint(connection)
-            (body,) = _bodies(connection, index, 1)
+            note = self._newest(connection)
             signed = self._open(note)
+            if not 0 <= index < signed.size:
+                raise NotFound(f"The log has {signed.size} entries, and no entry {index}.")
+            if not (bodies := _bodies(connection, index, 1, self._archive)):
+                raise LedgerUnavailable(f"the log has lost entry {index}")
+            (body,) = bodies
             proof = inclusion_proof(index, signed.size, _nodes(connection, signed.size))
         with _held():
             verify_inclusion(index, signed.size, leaf_hash(body), proof, signed.root)
@@ -81,7 +101,7 @@ class LedgerLog:
         """
         with self._reading() as connection:
             tree, node = self._tree(connection, size)
-            if index >= tree.size:
+            if not 0 <= index < tree.size:
                 raise NotFound(f"A tree of {tree.size} entries has no entry {index}.")
             leaf, proof = node(0, index), inclusion_proof(index, tree.size, node)
         with _held():
@@ -89,10 +109,10 @@ class LedgerLog:
         return leaf, proof, tree
 
     def consistency(self, old_size: int, new_size: int | None) -> tuple[Proof, Checkpoint, Checkpoint]:
-        """Prove that the tree of one size begins with that of another: the proof, and both trees. Raises so too."""
+        """Prove that one tree begins with another: the proof, and both trees. Raises as `inclusion` does."""
         with self._reading() as connection:
             new, node = self._tree(connection, new_size)
-            if old_size > new.size:
+            if not 0 <= old_size <= new.size:
                 raise NotFound(f"There is no tree of {old_size} entries within one of {new.size}.")
             old = Checkpoint(origin=new.origin, size=old_size, root=root(old_size, node))
             proof = consistency_proof(old_size, new.size, node)
@@ -100,12 +120,19 @@ class LedgerLog:
             verify_consistency(old.size, old.root, new.size, new.root, proof)
         return proof, old, new
 
+    def _newest(self, connection: Connection) -> str:
+        """Give the checkpoint that everything here is about."""
+        note, cosigned = _checkpoint(connection), read_witnessed(connection)
+        with suppress(InvalidProof):  # what is no note has no cosignature
+            return with_cosignatures_of(note, cosigned)
+        return note
+
     def _tree(self, connection: Connection, size: int | None) -> tuple[Checkpoint, Nodes]:
         """Give the tree of a size, as its signed head would tell of it."""
-        newest = self._open(_checkpoint(connection))
+        newest = self._open(self._newest(connection))
         if size is None or size == newest.size:
             return newest, _nodes(connection, newest.size)
-        if size > newest.size:
+        if not 0 <= size <= newest.size:
             raise NotFound(f"The log has {newest.size} entries, not {size}.")
         node = _nodes(connection, size)
         return Checkpoint(origin=newest.origin, size=size, root=root(size, node)), node
@@ -117,7 +144,7 @@ class LedgerLog:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
-            with self._engine.connect() as connection:
+            with _held(), self._engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as fault:
             raise LedgerUnavailable("the ledger cannot be read") from fault
@@ -161,8 +188,15 @@ def _tile(connection: Connection, tile: Tile) -> bytes | None:
     return b"".join(hashes) if len(hashes) == tile.width else None
 
 
-def _bodies(connection: Connection, first: int, count: int) -> Sequence[bytes]:
-    return _column(connection, tables.entries, tables.entries.c.body, first, count)
+def _bodies(connection: Connection, first: int, count: int, archive: Archive) -> Sequence[bytes]:
+    bodies = _column(connection, tables.entries, tables.entries.c.body, first, count)
+    if all(bodies):
+        return bodies
+    hashes = _column(connection, tables.entries, tables.entries.c.leaf_hash, first, count)
+    return [
+        body or archive.body(first + place, hashed)
+        for place, (body, hashed) in enumerate(zip(bodies, hashes, strict=True))
+    ]
 
 
 def _column(
@@ -171,7 +205,7 @@ def _column(
     """Give one column of consecutive rows, in their order."""
     query = (
         select(column)
-        .where(table.c.index >= first, table.c.index < first + count, *conditions)
+        .where(table.c.index.between(first, first + count - 1), *conditions)  # the last may be 2**63 - 1
         .order_by(table.c.index)
     )
     return [bytes(value) for value in connection.execute(query).scalars()]

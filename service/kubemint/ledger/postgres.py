@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import URL
 
@@ -22,6 +24,7 @@ from kubemint.ledger.sqlite import LOCK_WAIT
 
 STATEMENT_TIMEOUT: Final = timedelta(seconds=5)
 CONNECT_SECONDS: Final = 5
+_GRACE_SECONDS: Final = 2.0  # after which a statement's own timeout should have come back to us
 _OF_THE_ROWS: Final = (psycopg.IntegrityError, psycopg.DataError)
 _DEAD_PEER: Final = {
     # A server that vanished without a word is noticed after half a minute, and at once when we send to it.
@@ -30,6 +33,27 @@ _DEAD_PEER: Final = {
     "keepalives_count": "4",
     "tcp_user_timeout": "10000",
 }
+
+_Result = TypeVar("_Result")
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection on which an answer is waited for `answer_seconds`, if they are set.
+
+    A server's timeouts end what the server is busy with. They do not end a wait for a server that stands
+    still, or for its disk or a standby in the middle of a commit.
+    """
+
+    answer_seconds: float | None = None
+
+    def wait(self, gen: PQGen[_Result], interval: float = 0.1, timeout: float | None = None) -> _Result:
+        """Wait as psycopg does, and not for ever; a connection that still owes an answer is closed."""
+        try:
+            return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if self.info.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+            raise
 
 
 class PostgresServer:
@@ -49,6 +73,7 @@ class PostgresServer:
     ) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
         self._password_file = password_file
+        self._answer_seconds = statement_timeout.total_seconds() + _GRACE_SECONDS
         self._settings = {
             # On the server a role or database may have other defaults: a commit must be durable for us.
             "synchronous_commit": "on",
@@ -58,8 +83,8 @@ class PostgresServer:
             "timezone": "UTC",
         }
 
-    def engine(self, pool_size: int, **options: Any) -> Engine:
-        """Make an engine whose connections have these settings."""
+    def engine(self, pool_size: int, *, is_patient: bool = False, **options: Any) -> Engine:
+        """Make an engine whose connections have these settings; a patient one waits for any answer."""
         return create_engine(
             self._url,
             paramstyle="format",
@@ -67,19 +92,25 @@ class PostgresServer:
             max_overflow=0,
             pool_timeout=LOCK_WAIT.total_seconds(),
             pool_pre_ping=True,  # a connection that died while it was idle costs nobody an answer
-            creator=self.connect,
+            creator=self.connect_patiently if is_patient else self.connect,
             **options,
         )
 
-    def connect(self) -> "psycopg.Connection[Any]":
-        """Open a connection.
+    def connect(self) -> _Connection:
+        """Open a connection on which no answer is waited for much longer than a statement may take.
 
         Raises:
             psycopg.OperationalError: the server cannot be reached, or does not let us in.
             LedgerUnavailable: the password's file cannot be read.
         """
+        connection = self.connect_patiently()
+        connection.answer_seconds = self._answer_seconds
+        return connection
+
+    def connect_patiently(self) -> _Connection:
+        """Open a connection for statements that take long. Raises as `connect` does."""
         settings = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
-        return psycopg.connect(
+        return _Connection.connect(
             self._url.set(drivername="postgresql", password=None).render_as_string(),
             password=self._password(),
             application_name="kubemint",
@@ -105,9 +136,10 @@ class PostgresDatabase:
     """
 
     def __init__(self, server: PostgresServer) -> None:
-        self.engine = server.engine(pool_size=1)
+        self.engine = server.engine(pool_size=1, is_patient=True)  # a migration takes its time
         self._server = server
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: _Connection | None = None
+        self._warnings: list[str] = []
 
     @contextmanager
     def transaction(self) -> Iterator["psycopg.Cursor[Any]"]:
@@ -115,7 +147,7 @@ class PostgresDatabase:
         try:
             with self._begin().cursor() as cursor:
                 yield cursor
-                _commit(cursor)
+                self._commit(cursor)
         except _OF_THE_ROWS:
             self._close()
             raise
@@ -131,7 +163,7 @@ class PostgresDatabase:
         self._close()
         self.engine.dispose()
 
-    def _begin(self) -> "psycopg.Connection[Any]":
+    def _begin(self) -> _Connection:
         """Begin a transaction; on a new connection, if the one that was kept has died meanwhile."""
         if self._connection is not None:
             try:
@@ -142,21 +174,32 @@ class PostgresDatabase:
                 return self._connection
         self._connection = self._server.connect()
         self._connection.autocommit = True  # the driver begins nothing by itself
+        self._connection.add_notice_handler(self._notice)
         self._connection.execute("BEGIN")
         return self._connection
+
+    def _commit(self, cursor: "psycopg.Cursor[Any]") -> None:
+        """Commit. What the server does not call an error is one here.
+
+        Where a statement failed before, it rolls back; where an administrator has ended the wait for a
+        synchronous standby, it warns that only its own disk has the commit.
+        """
+        self._warnings.clear()
+        cursor.execute("COMMIT")
+        if cursor.statusmessage != "COMMIT":
+            raise LedgerUnavailable(f"the ledger did not commit: {cursor.statusmessage}")
+        if self._warnings:
+            raise LedgerUnavailable(f"the ledger may have committed, but: {self._warnings[0]}")
+
+    def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self._warnings.append(notice.message_primary or "a warning")
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(psycopg.Error):
                 connection.close()
-
-
-def _commit(cursor: "psycopg.Cursor[Any]") -> None:
-    """Commit; where a statement failed before, the server rolls back and calls that no error."""
-    cursor.execute("COMMIT")
-    if cursor.statusmessage != "COMMIT":
-        raise LedgerUnavailable(f"the ledger did not commit: {cursor.statusmessage}")
 
 
 class Listener:

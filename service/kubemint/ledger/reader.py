@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.entries import ENTRY_COLUMNS, count_entries, entry_of, stream_entries
 from kubemint.ledger.requests import RequestPage, RequestRecord, is_in, read_requests, request_rows
 from kubemint.ledger.rows import RequestState, octets_of_credential_id, octets_of_serial
@@ -52,10 +53,14 @@ class Page:
 
 
 class LedgerReader:
-    """Reads committed entries. One for a process; threads share it."""
+    """Reads committed entries, out of the archive where the ledger has let their text go.
 
-    def __init__(self, engine: Engine) -> None:
+    One for a process; threads share it.
+    """
+
+    def __init__(self, engine: Engine, archive: Archive = NO_ARCHIVE) -> None:
         self._engine = engine
+        self._archive = archive
 
     def find_by_serial(self, serial_number: str) -> Entry | None:
         """Give the certificate with this serial number (hex), or None."""
@@ -94,7 +99,7 @@ class LedgerReader:
             octets += len(row["body"])
             if entries and octets > PAGE_MAX_OCTETS:
                 break
-            entries.append(entry_of(row))
+            entries.append(entry_of(row, self._archive))
         more = len(entries) < len(rows)
         return Page(entries=tuple(entries), next_before=entries[-1].index if more else None)
 
@@ -114,7 +119,7 @@ class LedgerReader:
     def find_request(self, request: str) -> RequestRecord | None:
         """Give the request with this id, or None."""
         with self._reading() as connection:
-            found = read_requests(connection, request_rows().where(tables.requests.c.id == request))
+            found = read_requests(connection, request_rows().where(tables.requests.c.id == request), self._archive)
         return found[0] if found else None
 
     def requests(
@@ -139,7 +144,7 @@ class LedgerReader:
         if before is not None:
             query = query.where(columns.entry_index < before)
         with self._reading() as connection:
-            found = read_requests(connection, query)
+            found = read_requests(connection, query, self._archive)
         more = len(found) > limit
         return RequestPage(requests=found[:limit], next_before=found[limit - 1].entry.index if more else None)
 
@@ -154,7 +159,7 @@ class LedgerReader:
             LedgerUnavailable: while it is walked, too.
         """
         with _ours():
-            yield from stream_entries(self._engine, kinds, since, after)
+            yield from stream_entries(self._engine, kinds, since, after, self._archive)
 
     def count(self, kinds: Collection[EventKind], since: datetime | None = None) -> int:
         """Count the entries of these kinds."""
@@ -169,7 +174,7 @@ class LedgerReader:
 
     def _first(self, query: Select[Any]) -> Entry | None:
         rows = self._rows(query.limit(1))
-        return entry_of(rows[0]) if rows else None
+        return entry_of(rows[0], self._archive) if rows else None
 
     def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
         with self._reading() as connection:

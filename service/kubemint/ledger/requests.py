@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select
 
 from kubemint.ledger import tables
+from kubemint.ledger.archive import Archive
 from kubemint.ledger.entries import ENTRY_COLUMNS, entry_of
 from kubemint.ledger.rows import RequestState
 from kubemint.record import Entry
@@ -55,14 +56,15 @@ def is_in(state: RequestState | CurrentState, now: datetime | None) -> Iterator[
         yield columns.expires_at <= int(now.timestamp())
 
 
-def read_requests(connection: Connection, query: Select[Any]) -> tuple[RequestRecord, ...]:
+def read_requests(connection: Connection, query: Select[Any], archive: Archive) -> tuple[RequestRecord, ...]:
     """Run a query of `request_rows`, and read what belongs to each request: three statements in all."""
     rows = connection.execute(query).mappings().all()
-    approvals = _approvals(connection, [row["id"] for row in rows])
-    outcomes = _entries(connection, [row["outcome_index"] for row in rows if row["outcome_index"] is not None])
+    approvals = _approvals(connection, [row["id"] for row in rows], archive)
+    ended = [row["outcome_index"] for row in rows if row["outcome_index"] is not None]
+    outcomes = _entries(connection, ended, archive)
     return tuple(
         RequestRecord(
-            entry=entry_of(row),
+            entry=entry_of(row, archive),
             approvals=tuple(approvals[row["id"]]),
             outcome=outcomes.get(row["outcome_index"]),
             state=RequestState(row["state"]),
@@ -71,7 +73,7 @@ def read_requests(connection: Connection, query: Select[Any]) -> tuple[RequestRe
     )
 
 
-def _approvals(connection: Connection, requests: Sequence[str]) -> dict[str, list[Entry]]:
+def _approvals(connection: Connection, requests: Sequence[str], archive: Archive) -> dict[str, list[Entry]]:
     columns = tables.approvals.c
     query = (
         select(columns.request, *ENTRY_COLUMNS)
@@ -81,11 +83,11 @@ def _approvals(connection: Connection, requests: Sequence[str]) -> dict[str, lis
     )
     found: dict[str, list[Entry]] = defaultdict(list)
     for row in connection.execute(query).mappings():
-        found[row["request"]].append(entry_of(row))
+        found[row["request"]].append(entry_of(row, archive))
     return found
 
 
-def _entries(connection: Connection, indexes: Iterable[int]) -> dict[int, Entry]:
+def _entries(connection: Connection, indexes: Iterable[int], archive: Archive) -> dict[int, Entry]:
     query = select(*ENTRY_COLUMNS).where(tables.entries.c.index.in_(list(indexes)))
     rows: Iterable[RowMapping] = connection.execute(query).mappings()
-    return {row["index"]: entry_of(row) for row in rows}
+    return {row["index"]: entry_of(row, archive) for row in rows}

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
+from kubemint.ledger.archive import NO_ARCHIVE
 from kubemint.ledger.entries import ENTRY_COLUMNS, entry_of
 from kubemint.ledger.revoking import hit
 from kubemint.ledger.rows import octets_of_credential_id, octets_of_serial
@@ -270,7 +271,7 @@ def _records(connection: Connection, query: Select[Any]) -> tuple[RevocationReco
     lifted = _entries(connection, [row["lifted_index"] for row in rows if row["lifted_index"] is not None])
     return tuple(
         RevocationRecord(
-            entry=entry_of(row),
+            entry=entry_of(row, NO_ARCHIVE),
             certificates=counts.get(row["index"], 0),
             lifted=lifted.get(row["lifted_index"]),
         )
@@ -291,4 +292,4 @@ def _counts(connection: Connection, indexes: Sequence[int]) -> dict[int, int]:
 def _entries(connection: Connection, indexes: Sequence[int]) -> dict[int, Entry]:
     query = select(*ENTRY_COLUMNS).where(tables.entries.c.index.in_(indexes))
     rows: Sequence[RowMapping] = connection.execute(query).mappings().all()
-    return {row["index"]: entry_of(row) for row in rows}
+    return {row["index"]: entry_of(row, NO_ARCHIVE) for row in rows}

@@ -113,7 +113,8 @@ def _rows(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Iterator[tu
             pass
     if kind in _WITH_GROUPS:
         for group in filter(lambda group: not is_own(group), fields.get("groups", ())):
-            yield tables.entry_groups, {"group_name": group, "entry_index": index}
+            row = {"group_name": group, "entry_index": index, "expires_at": seconds(fields[_WITH_GROUPS[kind]])}
+            yield tables.entry_groups, row
     yield from _names(index, kind, fields)
 
 
@@ -217,7 +218,11 @@ def _change(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Change | 
     return RequestChange(request=request, approvals=0, state=state, outcome_index=index)
 
 
-_WITH_GROUPS = frozenset({EventKind.ISSUED, EventKind.REFUSED, EventKind.REQUESTED})
+_WITH_GROUPS = {  # and what tells until when they are of use
+    EventKind.ISSUED: "notAfter",
+    EventKind.REFUSED: "time",
+    EventKind.REQUESTED: "expires",
+}
 _STATE_AFTER = {
     EventKind.APPROVED: RequestState.PENDING,
     EventKind.ISSUED: RequestState.ISSUED,

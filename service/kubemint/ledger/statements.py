@@ -89,9 +89,9 @@ class Statements:
         )
         # time
         self.beat = self._compile(update(tables.heartbeat).values(time=bindparam("time")))
-        # requester, idempotency key -> entry index, kind, body
+        # requester, idempotency key -> entry index, kind, body, leaf hash
         self.find_by_key = self._compile(
-            select(bodies.index, bodies.kind, bodies.body)
+            select(bodies.index, bodies.kind, bodies.body, bodies.leaf_hash)
             .join(tables.idempotency_keys, bodies.index == keys.entry_index)
             .where(keys.requester == bindparam("requester"))
             .where(keys.idempotency_key == bindparam("idempotency_key"))

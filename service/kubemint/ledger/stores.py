@@ -89,7 +89,8 @@ class PostgresStore:
         try:
             postgres.check_durable(database)
         except SQLAlchemyError as fault:
-            raise LedgerUnavailable(f"the ledger cannot be opened: {getattr(fault, 'orig', fault)}") from fault
+            cause = " ".join(str(getattr(fault, "orig", fault)).split())  # libpq's advice is a line of its own
+            raise LedgerUnavailable(f"the ledger cannot be opened: {cause}") from fault
         finally:
             database.dispose()
 
@@ -128,7 +129,9 @@ def open_store(
 
 def secured(url: URL) -> URL:
     """Give an address by which the server must prove who it is, unless the address says how safe it is."""
-    hosts = [url.host] if url.host else _listed(url.query.get("host", ()))
+    # libpq connects to `host` and `hostaddr` of the query in place of the host before it.
+    named = (url.host or (), *(url.query.get(name, ()) for name in ("host", "hostaddr")))
+    hosts = [host for value in named for host in _listed(value)]
     is_here = all(host in _LOOPBACK or host.startswith("/") for host in hosts)
     if is_here or "sslmode" in url.query:
         return url

@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata: Final = MetaData()
@@ -76,13 +77,18 @@ certificates: Final = Table(
     "certificates",
     metadata,
     Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
-    Column("serial_number", LargeBinary, nullable=False, unique=True),
-    Column("credential_id", LargeBinary, nullable=False, unique=True),
+    Column("serial_number", LargeBinary, nullable=False),
+    Column("credential_id", LargeBinary, nullable=False),
     Column("requester", Text, nullable=False),
     Column("user_name", Text, nullable=False),
     Column("profile", Text, nullable=False),
     Column("decided_at", _Count, nullable=False),
     Column("not_after", _Count, nullable=False),
+    # On PostgreSQL a key of a partitioned table has the column that it is partitioned by (docs/decisions/0018).
+    UniqueConstraint("serial_number").ddl_if(dialect="sqlite"),
+    UniqueConstraint("credential_id").ddl_if(dialect="sqlite"),
+    UniqueConstraint("serial_number", "not_after").ddl_if(dialect="postgresql"),
+    UniqueConstraint("credential_id", "not_after").ddl_if(dialect="postgresql"),
     Column("public_key", LargeBinary, comment="SHA-256 of the SubjectPublicKeyInfo"),
     Column("twin_id", LargeBinary, comment="credential id of the same with its ECDSA signature rewritten"),
     Index("ix_certificates_not_after", "not_after"),
@@ -116,6 +122,7 @@ entry_groups: Final = Table(
     metadata,
     Column("group_name", Text, primary_key=True),
     Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("expires_at", _Count, nullable=False, comment="of the certificate or request; of a refusal, its time"),
     sqlite_with_rowid=False,
 )
 

@@ -1,22 +1,24 @@
 """Adding to the ledger: one transaction for all who wait (group commit).
 
-Each thread leaves what it appends in the queue and takes the commit lock. Whoever holds it waits a moment
-for those who are about to leave theirs, writes everything that waits and commits once; the others find
-theirs done when the lock comes to them. Compared with a writer thread, nobody hands the interpreter
-over and back for one commit.
+Each thread leaves what it appends in the queue. Whoever finds nobody leading leads: it waits a moment for those
+who are about to leave theirs, writes everything that waits and commits once. Then it wakes those whose work
+is done, and the first of those who came meanwhile, who leads next. So nobody whose certificate is on record
+waits for another's commit, and is back with the next request while that lasts. Compared with a writer thread,
+nobody hands the interpreter over and back for one commit.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
 
 from sqlalchemy import Engine
 
 from kubemint.errors import LedgerUnavailable
+from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.batch import Added, Batch, Unit
 from kubemint.ledger.growing import LogKeys, Sealer
 from kubemint.ledger.statements import Cursor, Statements
@@ -45,6 +47,12 @@ class WritableDatabase(Protocol):
         """
 
 
+def _locked() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(slots=True)
 class _Waiting:
     """What one append brings, and what became of it."""
@@ -53,6 +61,7 @@ class _Waiting:
     recorded: Recorded | None = None
     fault: Exception | None = None
     done: bool = False
+    turn: threading.Lock = field(default_factory=_locked)  # released when it is done, or is to lead
 
 
 class LedgerWriter:
@@ -62,13 +71,20 @@ class LedgerWriter:
     """
 
     def __init__(
-        self, database: WritableDatabase, keys: LogKeys, announce: Callable[[Sequence[Added]], None]
+        self,
+        database: WritableDatabase,
+        keys: LogKeys,
+        announce: Callable[[Sequence[Added]], None],
+        archive: Archive = NO_ARCHIVE,
     ) -> None:
         self._database = database
+        self._archive = archive
         self._sealer = Sealer(keys)
         self._announce = announce
         self._statements = Statements(database.engine)
         self._queue: deque[_Waiting] = deque()
+        self._queue_lock = threading.Lock()  # of the queue, and of who leads
+        self._has_leader = False
         self._commit_lock = threading.Lock()
         self._all_queued = threading.Condition()
         self._announced = 0
@@ -93,13 +109,14 @@ class LedgerWriter:
     ) -> Recorded:
         """Keep `kubemint.issuance.Ledger.append`."""
         waiting = _Waiting(Unit(events, conditions, otherwise))
-        self._queue.append(waiting)
+        with self._queue_lock:
+            self._queue.append(waiting)
+            is_leader, self._has_leader = not self._has_leader, True
         self._no_longer_announced()
-        while not waiting.done:
-            with self._commit_lock:
-                if not waiting.done:
-                    self._wait_for_the_others()
-                    self._commit_waiting()
+        if not is_leader:
+            waiting.turn.acquire()
+        if not waiting.done:
+            self._lead()
         if waiting.recorded is None:
             raise LedgerUnavailable("the record could not be written") from waiting.fault
         return waiting.recorded
@@ -127,19 +144,40 @@ class LedgerWriter:
         with self._all_queued:
             self._all_queued.wait_for(lambda: self._announced == 0, GATHER_SECONDS)
 
-    def _commit_waiting(self) -> None:
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+    def _lead(self) -> None:
+        """Commit what waits, one's own first, and let the next one lead."""
+        batch: list[_Waiting] = []
         try:
-            self._commit(batch)
+            with self._commit_lock:
+                self._wait_for_the_others()
+                batch += self._take(BATCH_MAX)
+                self._commit(batch)
         except LedgerUnavailable as fault:
             # The commit may have taken effect all the same; the clients retry and nothing unlogged exists.
             # Whoever came while this one tried has waited too, and would only try the same again.
-            batch += [self._queue.popleft() for _ in range(len(self._queue))]
+            batch += self._take(None)
             for waiting in batch:
                 waiting.fault = fault
+        except BaseException:
+            batch += self._take(None)  # whatever ends this thread, nobody waits for it to lead
+            raise
         finally:
-            for waiting in batch:
-                waiting.done = True
+            self._hand_over(batch)
+
+    def _take(self, most: int | None) -> list[_Waiting]:
+        with self._queue_lock:
+            count = len(self._queue) if most is None else min(len(self._queue), most)
+            return [self._queue.popleft() for _ in range(count)]
+
+    def _hand_over(self, batch: Sequence[_Waiting]) -> None:
+        with self._queue_lock:
+            following = self._queue[0] if self._queue else None
+            self._has_leader = following is not None
+        for waiting in batch:
+            waiting.done = True
+            waiting.turn.release()
+        if following is not None:
+            following.turn.release()
 
     def _commit(self, batch: Sequence[_Waiting]) -> None:
         """Write a batch in one transaction; where that fails for what one of them brings, one by one.
@@ -149,7 +187,7 @@ class LedgerWriter:
         """
         try:
             with self._database.transaction() as cursor:
-                written = Batch(cursor, self._statements, self._sealer)
+                written = Batch(cursor, self._statements, self._sealer, self._archive)
                 recorded = [written.take(waiting.unit) for waiting in batch]
                 written.write()
         except LedgerUnavailable:

@@ -107,11 +107,8 @@ def index() -> Response:
 @blueprint.get("/v1/certificates/<identifier>")
 def show(identifier: str) -> Response:
     """Show who holds a certificate, by its serial number or by the credential id of an audit line."""
-    requester = current_requester()
+    entry = find_certificate(identifier, current_requester())
     service = current_service()
-    entry = _find(identifier)
-    if entry is None or not _may_see(entry, requester):
-        raise _not_found()
     withdrawal = service.revocations.of_certificates([entry.index]).get(entry.index)
     return json_response(_record(entry, rfc3339(service.clock()), withdrawal))
 
@@ -119,11 +116,20 @@ def show(identifier: str) -> Response:
 @blueprint.get("/v1/certificates/<identifier>/receipt")
 def receipt(identifier: str) -> Response:
     """Prove that a certificate is on record, to whoever knows the log's key, without asking this service again."""
-    requester = current_requester()
-    entry = _find(identifier)
-    if entry is None or not _may_see(entry, requester):
-        raise _not_found()
+    entry = find_certificate(identifier, current_requester())
     return Response(current_service().log.receipt(entry.index).text, 200, mimetype="text/plain")
+
+
+def find_certificate(identifier: str, viewer: Requester | None) -> Entry:
+    """Give the entry of a certificate by its serial number or credential id; a viewer of None may see all.
+
+    Raises:
+        NotFound: there is none, or it is another's.
+    """
+    entry = _find(identifier)
+    if entry is None or not (viewer is None or _may_see(entry, viewer)):
+        raise NotFound("There is no such certificate, or it is not yours to see.")
+    return entry
 
 
 def _certificate_response(issued: Recorded) -> Response:
@@ -133,10 +139,6 @@ def _certificate_response(issued: Recorded) -> Response:
     if prefers_pem():
         return Answer(body["certificate"] + "".join(body["chain"]), 201, mimetype=PEM_CHAIN)
     return json_response(body, 201)
-
-
-def _not_found() -> NotFound:
-    return NotFound("There is no such certificate, or it is not yours to see.")
 
 
 def _pending_response(recorded: Recorded) -> Response:

@@ -20,6 +20,7 @@ from kubemint.errors import (
     IdempotencyConflict,
     IdentityUnavailable,
     InvalidDocument,
+    InvalidProof,
     KubemintError,
     LedgerUnavailable,
     MalformedRequest,
@@ -71,6 +72,7 @@ _log = logging.getLogger(__name__)
 def register_problem_handlers(app: Flask) -> None:
     """Answer every error of an application with a problem document."""
     app.register_error_handler(KubemintError, _from_ours)
+    app.register_error_handler(InvalidProof, _from_proof)
     app.register_error_handler(ValidationError, _from_validation)
     app.register_error_handler(HTTPException, _from_http)
     app.register_error_handler(Exception, _from_fault)
@@ -107,6 +109,13 @@ def _from_ours(error: KubemintError) -> Response:
         return problem(status, error.code, error.message)
     _log.error("request failed", extra={"requestId": g.request_id, "code": error.code}, exc_info=error)
     return problem(status, error.code, "The service could not do this now; nothing was handed out.")
+
+
+def _from_proof(error: InvalidProof) -> Response:
+    """What the ledger holds does not prove itself; it is no client's fault, and nothing of it is given away."""
+    fault = LedgerUnavailable(f"the log does not prove itself: {error.message}")
+    fault.__cause__ = error  # for the log
+    return _from_ours(fault)
 
 
 def _from_validation(error: ValidationError) -> Response:

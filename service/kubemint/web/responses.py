@@ -39,7 +39,7 @@ def base64_to_pem(certificate: str) -> str:
 
 
 def certificate_body(issued: Entry, chain: Sequence[str], receipt: Receipt) -> dict[str, Any]:
-    """Give what the holder of a certificate gets: the certificate, its chain in PEM, its place on record, its receipt."""
+    """Give what the holder of a certificate gets: it, its chain in PEM, its place on record and its receipt."""
     body = {name: issued.fields[name] for name in _CERTIFICATE}
     return body | {
         "certificate": base64_to_pem(issued.fields["certificate"]),

@@ -19,6 +19,10 @@ PAGE_MAX: Final = 500
 _NAME_MAX: Final = 256
 _REASON_MAX: Final = 1000
 _DIGITS: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_SERIAL_NUMBER: Final = r"[0-9A-Fa-f:]{1,59}\Z"
+_NO_SERIAL_NUMBER: Final = "Must be a serial number in hex."
+_CREDENTIAL_ID: Final = r"X509SHA256=[0-9a-f]{64}\Z"
+_NO_CREDENTIAL_ID: Final = "Must be X509SHA256= and 64 hex digits."
 
 _seconds: Final = validate.Range(1, EXPIRATION_MAX_SECONDS)
 
@@ -77,6 +81,36 @@ class RequestListSchema(StrictSchema):
     state = fields.Enum(CurrentState, by_value=True)
     limit = Digits(load_default=PAGE_DEFAULT, validate=validate.Range(1, PAGE_MAX))
     cursor = Digits()
+
+
+class InclusionQuerySchema(StrictSchema):
+    """The query of GET /v1/log/inclusion."""
+
+    index = Digits()
+    serial_number = Text(
+        data_key="serialNumber", validate=validate.Regexp(_SERIAL_NUMBER, error=_NO_SERIAL_NUMBER)
+    )
+    credential_id = Text(
+        data_key="credentialId", validate=validate.Regexp(_CREDENTIAL_ID, error=_NO_CREDENTIAL_ID)
+    )
+    size = Digits(validate=validate.Range(1))
+
+    @validates_schema(skip_on_field_errors=True)
+    def _one_entry(self, query: Mapping[str, Any], **_: Any) -> None:
+        if len(query.keys() - {"size"}) != 1:
+            raise ValidationError("Name the entry by one of index, serialNumber and credentialId.")
+
+
+class ConsistencyQuerySchema(StrictSchema):
+    """The query of GET /v1/log/consistency."""
+
+    old_size = Digits(data_key="from", required=True)
+    new_size = Digits(data_key="to")
+
+    @validates_schema(skip_on_field_errors=True)
+    def _grows(self, query: Mapping[str, Any], **_: Any) -> None:
+        if query["old_size"] > query.get("new_size", query["old_size"]):
+            raise ValidationError("Must not be more than to.", field_name="from")
 
 
 class SelectorSchema(StrictSchema):

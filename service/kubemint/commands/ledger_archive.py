@@ -1,0 +1,30 @@
+"""`kubemint ledger archive`: the text of old entries goes from the database to files."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from kubemint import config
+from kubemint.commands.ledger_open import opened, retention_of
+from kubemint.errors import ConfigurationError
+from kubemint.ledger.archive import Archive
+from kubemint.ledger.archiving import archive_old
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Count, and move nothing.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration  [default: found].")
+def archive(dry_run: bool, config_file: Path | None) -> None:
+    """Move the text of entries that were over for longer than ledger.retention to ledger.archive.
+
+    Whole bundles of 256 entries go, oldest first, as files of C2SP tlog-tiles. Their hashes stay
+    in the ledger: what was archived is still proven. Every replica needs the folder.
+    """
+    settings = config.load(config.find_config(config_file))
+    if settings.ledger.archive is None:
+        raise ConfigurationError("ledger.archive", ["names no folder"])
+    kept, now = retention_of(settings), datetime.now(UTC)
+    with opened(settings) as database:
+        moved = archive_old(database.engine, Archive(settings.ledger.archive), kept, now, dry_run=dry_run)
+    click.echo(f"{'would archive' if dry_run else 'archived'}  bundles: {moved.bundles}, bodies: {moved.bodies}")

@@ -1,0 +1,30 @@
+"""`kubemint ledger retain`: rows of what was over long ago are dropped, now."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from kubemint import config
+from kubemint.commands.ledger_open import opened, retention_of
+from kubemint.ledger import retention
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Count, and drop nothing.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration  [default: found].")
+def retain(dry_run: bool, config_file: Path | None) -> None:
+    """Drop what finds certificates that expired, and refusals, longer ago than ledger.retention says.
+
+    The service does it once a day. Entries stay, and so do tiles, idempotency keys, uses of tokens
+    and requests; certificates that have not expired are never dropped.
+    """
+    settings = config.load(config.find_config(config_file))
+    kept, now = retention_of(settings), datetime.now(UTC)
+    with opened(settings) as database:
+        if dry_run:
+            dropped = retention.count_over(database.engine, kept, now)
+        else:
+            dropped = retention.retain(database, kept, now)
+    counts = f"certificates: {dropped.certificates}, refusals: {dropped.refusals}, groups: {dropped.groups}"
+    click.echo(f"{'would drop' if dry_run else 'dropped'}  {counts}")

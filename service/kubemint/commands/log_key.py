@@ -1,0 +1,37 @@
+"""`kubemint log key` and `kubemint log checkpoint`: what others need to check the log, and where it stands."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kubemint import config
+from kubemint.commands.log_source import open_source, source_options
+from kubemint.wiring import log_keys_of
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration that names the key  [default: found].",
+)
+def key(config_file: Path | None) -> None:
+    """Print the public key of the log, as others need it: NAME+ID+KEY (C2SP signed-note).
+
+    Whoever has it can check a receipt, a checkpoint and the whole log. Give it to them on a way that
+    the administrator of the service does not control.
+    """
+    click.echo(log_keys_of(config.load(config.find_config(config_file))).signer.vkey)
+
+
+@click.command()
+@source_options
+def checkpoint(**options: Any) -> None:
+    """Print the newest checkpoint: how many entries there are, and their root, signed.
+
+    Kept elsewhere, it shows later that nothing before it was changed: kubemint log verify
+    --from-checkpoint FILE.
+    """
+    click.echo(open_source(options).checkpoint(), nl=False)

@@ -1,0 +1,170 @@
+"""Copying the log into a folder, while others add to it.
+
+The checkpoint is read first; what it tells of never changes, so no lock is held and no read stays open. What
+is copied is hashed again, entry by entry: the root of the copy must be the one that was signed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+
+from kubemint.errors import ConfigurationError, InvalidProof, LedgerUnavailable
+from kubemint.ledger.backup_folder import CHECKPOINT, MANIFEST, BackupFolder, bundle_name, tile_name
+from kubemint.ledger.backup_manifest import Manifest
+from kubemint.ledger.backup_tree import BundleTree, bundle_widths
+from kubemint.ledger.growing import LogKeys
+from kubemint.ledger.log import LedgerLog
+from kubemint.transparency.checkpoint import Checkpoint
+from kubemint.transparency.tiles import (
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Tile,
+    decode_entries,
+    partial_width,
+)
+from kubemint.transparency.tree import leaf_hash
+
+Progress = Callable[[int], None]
+"""Be told that so many more entries are done."""
+
+Bodies = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedLog:
+    """What was copied: the checkpoint, how the entries count by kind, the octets of all bodies."""
+
+    note: str
+    checkpoint: Checkpoint
+    kinds: Mapping[str, int]
+    octets: int
+    bundles_written: int
+
+
+def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Progress) -> CopiedLog:
+    """Copy entries and tiles; the checkpoint of an earlier backup stays until `complete`.
+
+    A bundle that is there already, and is what the log's tile says, is not written again.
+
+    Raises:
+        ConfigurationError: the folder holds a backup of another log or of a newer one, or cannot be written.
+        LedgerUnavailable: the ledger cannot be read, or is not what was signed.
+    """
+    note, checkpoint = log.head()
+    _check_previous(log, keys, folder, checkpoint)
+    tree, kinds, octets, written = BundleTree(), Counter[str](), 0, 0
+    for index, width in bundle_widths(checkpoint.size):
+        leaf_tile = _tile(log, Tile(0, index, width))
+        if (bodies := _kept(folder, index, width, leaf_tile)) is None:
+            bodies = _recorded(log, index, width, leaf_tile)
+            folder.write_bundle(index, bodies)
+            written += 1
+        for tile, tile_hashes in tree.add([leaf_hash(body) for body in bodies]):
+            folder.write_tile(tile, tile_hashes)
+        kinds.update(_kind(body) for body in bodies)
+        octets += sum(map(len, bodies))
+        progress(width)
+    for tile, tile_hashes in tree.partial_tiles():
+        folder.write_tile(tile, tile_hashes)
+    if tree.frontier.root() != checkpoint.root:
+        raise LedgerUnavailable("the entries are not those of the signed checkpoint: see `kubemint log verify`")
+    return CopiedLog(
+        note=note,
+        checkpoint=checkpoint,
+        kinds=MappingProxyType(dict(sorted(kinds.items()))),
+        octets=octets,
+        bundles_written=written,
+    )
+
+
+def complete(folder: BackupFolder, manifest: Manifest, copied: CopiedLog, keys: LogKeys) -> None:
+    """Make what was copied the backup: manifest, then checkpoint; and take away what only the last one needed.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    previous = _previous(folder, keys)
+    folder.sync()
+    folder.write(MANIFEST, manifest.encode())
+    # Between the two, the folder is no whole backup, and says so; the next run mends it.
+    folder.write(CHECKPOINT, copied.note.encode())
+    folder.sync()
+    if previous is not None:
+        for name in set(_partial_names(previous.size)) - set(_partial_names(copied.checkpoint.size)):
+            folder.remove(name)
+
+
+def _check_previous(log: LedgerLog, keys: LogKeys, folder: BackupFolder, checkpoint: Checkpoint) -> None:
+    """Refuse to replace a good backup by one of a ledger that is older, or was rewritten."""
+    if (previous := _previous(folder, keys)) is None:
+        return
+    if previous.size > checkpoint.size:
+        problem = f"holds {previous.size} entries, and the ledger {checkpoint.size}: the ledger is the older one"
+        raise ConfigurationError(str(folder.folder), [problem])
+    _, old, _ = log.consistency(previous.size, checkpoint.size)
+    if old.root != previous.root:
+        problem = f"holds {previous.size} entries that are not those of the ledger, which was rewritten since"
+        raise ConfigurationError(str(folder.folder), [problem])
+
+
+def _previous(folder: BackupFolder, keys: LogKeys) -> Checkpoint | None:
+    """Give the checkpoint of the backup that is there; None if there is none."""
+    if not folder.has(CHECKPOINT):
+        return None
+    try:
+        return keys.open(folder.checkpoint())
+    except InvalidProof as fault:
+        raise ConfigurationError(str(folder.folder), [f"is no backup of this log: {fault.message}"]) from None
+
+
+def _tile(log: LedgerLog, tile: Tile) -> bytes:
+    if (hashes := log.tile(tile)) is None:
+        raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
+    return hashes
+
+
+def _recorded(log: LedgerLog, index: int, width: int, leaf_tile: bytes) -> Bodies:
+    """Give the entries of a bundle as the ledger, or its archive, has them; they are those of the tile."""
+    octets = log.bundle(index, width)
+    bodies = decode_entries(octets or b"")
+    if not _are_of(bodies, leaf_tile):
+        first = index * TILE_WIDTH
+        told = f"entries {first} to {first + width - 1} are not those of their tile: see `kubemint log verify`"
+        raise LedgerUnavailable(told)
+    return bodies
+
+
+def _kept(folder: BackupFolder, index: int, width: int, leaf_tile: bytes) -> Bodies | None:
+    """Give the entries of a bundle that is in the folder and is what it must be; None else."""
+    try:
+        bodies = folder.bundle(index, width)
+    except InvalidProof:
+        return None
+    return bodies if _are_of(bodies, leaf_tile) else None
+
+
+def _are_of(bodies: Bodies, leaf_tile: bytes) -> bool:
+    return b"".join(map(leaf_hash, bodies)) == leaf_tile
+
+
+def _kind(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["kind"])
+    except (ValueError, KeyError, TypeError):
+        raise LedgerUnavailable("an entry of the ledger cannot be read") from None
+
+
+def _partial_names(size: int) -> list[str]:
+    """Name the files of a log of this size that are not of a larger one."""
+    names, level = [], 0
+    while size >> TILE_HEIGHT * level:
+        if width := partial_width(level, size):
+            index = size >> TILE_HEIGHT * (level + 1)
+            names.append(tile_name(Tile(level, index, width)))
+            if level == 0:
+                names.append(bundle_name(index, width))
+        level += 1
+    return names

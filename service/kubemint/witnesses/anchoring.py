@@ -1,0 +1,113 @@
+"""Writing each new checkpoint to the anchors, by a thread of its own: nobody waits for an anchor.
+
+Of many commits the last one counts, at most one a second, and what there is when the process stops. An
+anchor that fails is told of once, and tried again with the next checkpoint or after a pause.
+"""
+
+import atexit
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from kubemint.errors import LedgerUnavailable
+from kubemint.ledger.growing import LogKeys
+from kubemint.ledger.log import LedgerLog
+from kubemint.metrics import ANCHOR_FAULTS
+from kubemint.witnesses.anchors import Anchor, AnchorFault, AnchorProblem, may_replace
+
+REST_SECONDS: Final = 1.0  # between two writes
+RETRY_SECONDS: Final = 30.0  # to an anchor that failed, if no new entry comes before
+STOP_SECONDS: Final = 5.0  # for the last write
+
+_log = logging.getLogger(__name__)
+
+
+class Anchoring:
+    """Keeps the anchors up to date. One for a process, started after the fork.
+
+    `public` gives the checkpoints that are written, with their cosignatures; `log` proves the rest.
+    """
+
+    def __init__(self, anchors: Sequence[Anchor], public: LedgerLog, log: LedgerLog, keys: LogKeys) -> None:
+        self._anchors = tuple(anchors)
+        self._public = public
+        self._log = log
+        self._keys = keys
+        self._written: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._run, name="anchors", daemon=True)
+        self._changed = threading.Condition()
+        # Both below: read and written under self._changed.
+        self._wanted = True
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin, in a thread that writes a last time when the process ends."""
+        self._thread.start()
+        atexit.register(self.close)
+
+    def wake(self) -> None:
+        """Tell that there are new entries, or cosignatures."""
+        with self._changed:
+            self._wanted = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Write a last time and end; waits for that some seconds."""
+        atexit.unregister(self.close)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(STOP_SECONDS)
+
+    def write(self) -> None:
+        """Write the newest checkpoint to each anchor that has another."""
+        try:
+            note = self._public.checkpoint()
+        except LedgerUnavailable:
+            return  # nothing is witnessed yet, or the ledger is away: it says so elsewhere
+        for anchor in self._anchors:
+            if self._written.get(anchor.name) != note:
+                self._write(anchor, note)
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            with self._changed:
+                retry = RETRY_SECONDS if self._told else None
+                self._changed.wait_for(lambda: self._wanted or self._closed, retry)
+                self._wanted, is_last = False, self._closed
+            try:
+                self.write()
+            except Exception:  # noqa: BLE001 - the thread is the outermost shell: it must outlive anything
+                _log.exception("the anchors could not be written")
+            self._rest()
+
+    def _rest(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, REST_SECONDS)
+
+    def _write(self, anchor: Anchor, note: str) -> None:
+        try:
+            anchor.update(note, lambda held: may_replace(held, note, self._log, self._keys))
+        except AnchorFault as fault:
+            ANCHOR_FAULTS.labels(fault.problem.value).inc()
+            self._tell(anchor, fault)
+        except LedgerUnavailable:
+            pass  # it cannot be proven now that the checkpoint follows
+        else:
+            self._written[anchor.name] = note
+            if self._told.pop(anchor.name, None) is not None:
+                _log.info("an anchor is written again", extra={"anchor": anchor.name})
+
+    def _tell(self, anchor: Anchor, fault: AnchorFault) -> None:
+        """Tell once of each state."""
+        if self._told.get(anchor.name) == fault.problem.value:
+            return
+        self._told[anchor.name] = fault.problem.value
+        told = {"anchor": anchor.name, "problem": str(fault)}
+        if fault.problem is AnchorProblem.UNREACHABLE:
+            _log.warning("an anchor could not be written, the service goes on", extra=told)
+        else:
+            _log.error("ALARM: an anchor holds what the log contradicts", extra=told)
