@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -137,6 +137,28 @@ def test_nobody_is_impersonated_with_a_revoked_certificate(guard: Guard) -> None
     assert 'User "support" cannot impersonate resource "users"' in said
     assert REVOKED in said
     jane.may()
+
+
+def test_others_who_ask_the_api_server_are_told_the_same(guard: Guard) -> None:
+    """A kubelet, or an aggregated API server, asks about its own clients, and hears of the revocation too."""
+    jane, other = guard.issue("jane-review"), guard.issue("jane-review")
+    _, moment = guard.revoke(serialNumber=jane.serial_number)
+    jane.denied_since(moment)
+    statuses = [review(guard, "jane-review", holder.serial_number) for holder in (jane, other)]
+    assert [(status["allowed"], status.get("denied", False)) for status in statuses] == [
+        (False, True),
+        (True, False),
+    ]
+    assert REVOKED in statuses[0]["reason"]
+
+
+def review(guard: Guard, user: str, serial_number: str) -> Any:
+    """Ask the API server whether the holder of a certificate may read config maps."""
+    attributes = {"verb": "list", "resource": "configmaps", "namespace": "default"}
+    groups = [f"kubemint:serial:{serial_number}", "system:authenticated"]
+    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
+    specification = {"user": user, "groups": groups, "resourceAttributes": attributes}
+    return guard.admin.create({**kind, "spec": specification})["status"]
 
 
 def test_an_api_server_that_starts_anew_refuses(guard: Guard) -> None:
