@@ -36,6 +36,15 @@ class Digits(fields.Field[int]):
         return int(value)
 
 
+class Flag(fields.Boolean):
+    """`true` or `false`: to marshmallow alone, 1 and 1.0 are `true` as well."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class CertificateRequestSchema(StrictSchema):
     """The JSON body of POST /v1/certificates and POST /v1/decisions."""
 
@@ -134,7 +143,7 @@ class RevocationSchema(StrictSchema):
     reason = fields.Enum(RevocationReason, by_value=True, load_default=RevocationReason.UNSPECIFIED)
     note = Text(validate=validate.Length(max=_REASON_MAX), load_default="")
     suspend_until = fields.AwareDateTime(data_key="suspendUntil", format="iso", default_timezone=UTC)
-    preview = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    preview = Flag(load_default=False)
 
 
 class KeyRevocationSchema(StrictSchema):
