@@ -1,9 +1,12 @@
 """/v1/revocations: taking certificates back, and seeing what was."""
 
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from flask import Blueprint, Response, g
+from marshmallow import ValidationError
 
 from kubemint.errors import NotFound
 from kubemint.revocation import RevocationRecord, Wish
@@ -36,10 +39,10 @@ def create() -> Response:
     said = read_json(_WISH)
     desk = current_service().revocation_desk
     wish = Wish(
-        selector=Selector(**said["select"]),
+        selector=Selector(**_in_utc(said["select"])),
         reason=said["reason"],
         note=said["note"],
-        suspend_until=said.get("suspend_until"),
+        suspend_until=_in_utc(said).get("suspend_until"),
         http_request_id=g.request_id,
     )
     if said["preview"]:
@@ -118,6 +121,20 @@ def revocation_fields(record: RevocationRecord) -> dict[str, Any]:
         lifted = record.lifted.fields
         body["lifted"] = {"by": lifted["requester"], "time": lifted["time"], "note": lifted["note"]}
     return body
+
+
+def _in_utc(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what was said with its moments in UTC, in which they are recorded.
+
+    Raises:
+        ValidationError: one is before the first year or after the last.
+    """
+    try:
+        return {
+            name: value.astimezone(UTC) if isinstance(value, datetime) else value for name, value in said.items()
+        }
+    except OverflowError:
+        raise ValidationError("A moment must be between the years 1 and 9999 in UTC.") from None
 
 
 def _created(record: RevocationRecord) -> Response:
