@@ -18,6 +18,7 @@ from kubemint.policy.rules import is_own
 from kubemint.record import IDEMPOTENCY_KEY, BlockKind, EventKind
 from kubemint.selector import Selector
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
+from kubemint.x509.revocation import RevocationReason
 from kubemint.x509.twin import twin_digest
 
 Row = dict[str, Any]
@@ -154,7 +155,7 @@ def _revocation_row(index: int, fields: Mapping[str, Any]) -> Row:
     return {
         "entry_index": index,
         "id": fields["revocation"],
-        "reason": fields["reason"],
+        "reason": RevocationReason(fields["reason"]).value,
         "revoked_at": seconds(fields["time"]),
         "requester": fields["requester"],
         "lifted_index": None,
@@ -204,7 +205,7 @@ def _change(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Change | 
     if kind is EventKind.REVOKED:
         return Revoking(
             index=index,
-            selector=Selector.from_fields(fields["select"]),
+            selector=_selector(fields["select"]),
             revoked_at=seconds(fields["time"]),
             blocks_keys=fields["blocksKeys"] and "publicKeySha256" not in fields["select"],
         )
@@ -216,6 +217,19 @@ def _change(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Change | 
     if state is RequestState.PENDING:
         return RequestChange(request=request, approvals=1, state=state, outcome_index=None)
     return RequestChange(request=request, approvals=0, state=state, outcome_index=index)
+
+
+def _selector(named: Mapping[str, Any]) -> Selector:
+    """Read a selector. Raises ValueError or TypeError for one that no certificate could be looked for by."""
+    selector = Selector.from_fields(named)
+    if not all(isinstance(value, str) for value in named.values()):
+        raise TypeError("a value of a selector is no text")
+    if any(moment.tzinfo is None for moment in (selector.issued_since, selector.issued_until) if moment):
+        raise ValueError("a time of a selector is of no zone")
+    octets_of_serial(selector.serial_number or "0")
+    octets_of_credential_id(selector.credential_id or "")
+    bytes.fromhex(selector.public_key_sha256 or "")
+    return selector
 
 
 _WITH_GROUPS = {  # and what tells until when they are of use
