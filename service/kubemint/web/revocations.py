@@ -63,7 +63,7 @@ def create_by_key() -> Response:
     return json_response({"revocation": fields["revocation"], "time": fields["time"], "state": "revoked"}, 201)
 
 
-@blueprint.post("/v1/revocations/<identifier>/lift")
+@blueprint.post("/v1/revocations/<string(length=32):identifier>/lift")
 def lift(identifier: str) -> Response:
     """Undo a hold."""
     requester = current_requester()
@@ -87,7 +87,7 @@ def index() -> Response:
     return json_response(body)
 
 
-@blueprint.get("/v1/revocations/<identifier>")
+@blueprint.get("/v1/revocations/<string(length=32):identifier>")  # and so not by-key
 def show(identifier: str) -> Response:
     """Show one revocation."""
     requester = current_requester()
