@@ -42,6 +42,8 @@ def test_minimal_configuration_is_complete(chart: Chart) -> None:
             "statementTimeout": "5s",
         },
         "log": {"key": "file:/run/kubemint/log/log.key", "origin": "mint.example/log", "public": False},
+        "webhook": {"unknownCredentials": "alarm"},
+        "crl": {"lifetime": "24h"},
     }
 
 
