@@ -30,7 +30,9 @@ from ledger.events import (
     single_use,
     unfit,
 )
+from log.issuing import issued as certified
 
+DAY = timedelta(days=1)
 EVENTS = (
     issued(1, groups=("developers", "team-a")),
     refused(groups=("system:masters",), asked_profile="admins"),
@@ -53,14 +55,18 @@ EVENTS = (
     policy_changed("v2"),
     revoked("a", user="jané", reason=RevocationReason.KEY_COMPROMISE),
     issued(5, user="jané", groups=("team-a",)),
-    revoked("b", group="team-a", reason=RevocationReason.CERTIFICATE_HOLD, suspend_until=NOW + timedelta(days=1)),
+    revoked("b", group="team-a", reason=RevocationReason.CERTIFICATE_HOLD, suspend_until=NOW + DAY),
     revoked("c", public_key_sha256="ab" * 32, reason=RevocationReason.CERTIFICATE_HOLD),
     reinstated("c"),
-    single_use(revoked("d", requester="token:cd", user="nobody", suspend_until=NOW + timedelta(days=1)), "t3"),
+    single_use(revoked("d", requester="token:cd", user="nobody", suspend_until=NOW + DAY), "t3"),
     issued(6, user="jané"),
     revoked("e", issued_since=NOW, issued_until=NOW + timedelta(seconds=1), profile="developers"),
     issued(7, user="joe", time=NOW + timedelta(hours=3)),
     revoked("f", user="joe", time=NOW + timedelta(hours=5)),
+    revoked("g", group="ä", user="ü", reason=RevocationReason.CERTIFICATE_HOLD, suspend_until=NOW + DAY),
+    reinstated("g", time=NOW + DAY),
+    certified(8, user="kim"),
+    revoked("h", user="kim", reason=RevocationReason.KEY_COMPROMISE),
 )
 
 
@@ -95,7 +101,9 @@ def test_requests_stand_where_their_entries_left_them(filled: Adapter) -> None:
 def test_revocations_hit_what_came_before_them(filled: Adapter) -> None:
     """In whatever portions they came, each revocation has the rows of the certificates before it that fit."""
     places = {event.fields["revocation"]: place for place, event in enumerate(EVENTS) if "select" in event.fields}
-    serials = {row["entry_index"]: int.from_bytes(row["serial_number"]) for row in stored(filled, tables.certificates)}
+    serials = {
+        row["entry_index"]: int.from_bytes(row["serial_number"]) for row in stored(filled, tables.certificates)
+    }
     hits = {
         name: [
             serials[row["certificate_index"]]
@@ -111,11 +119,13 @@ def test_revocations_hit_what_came_before_them(filled: Adapter) -> None:
         "d": [],
         "e": [1, 2**159 - 1, 256, 3, 4, 5, 6],
         "f": [],
+        "g": [256],
+        "h": [8],
     }
-    blocks = [(row["kind"], row["revocation_index"]) for row in stored(filled, tables.blocks)]
-    assert blocks == [("group", places["b"]), ("key", places["a"]), ("user", places["d"])]
+    blocks = sorted((row["kind"], row["revocation_index"]) for row in stored(filled, tables.blocks))
+    assert blocks == [("group", places["b"]), ("key", places["a"]), ("key", places["h"]), ("user", places["d"])]
     lifted = [row["lifted_index"] for row in stored(filled, tables.revocations)]
-    assert lifted == [None, None, places["c"] + 1, None, None, None]
+    assert lifted == [None, None, places["c"] + 1, None, None, None, places["g"] + 1, None]
 
 
 def test_only_what_asks_for_groups_is_found_by_them(filled: Adapter) -> None:
