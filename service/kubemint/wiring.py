@@ -27,6 +27,7 @@ from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.maintenance import Maintenance
 from kubemint.ledger.partitions import make_ahead
+from kubemint.ledger.proven import ProvenEntries
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.revocations import RevocationReader
 from kubemint.ledger.schema import migrate
@@ -50,12 +51,12 @@ from kubemint.x509.profile import SERIAL_BITS
 class Ledger:
     """The ledger as issuing sees it: writes through one connection, reads through others, and is watched."""
 
-    def __init__(self, writer: LedgerWriter, reader: LedgerReader, watch: Watch) -> None:
+    def __init__(self, writer: LedgerWriter, reader: LedgerReader, proven: ProvenEntries, watch: Watch) -> None:
         self._writer = writer
         self._watch = watch
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
-        self.last_policy = reader.last_policy
+        self.last_policy = proven.last_policy
 
     def append(
         self,
@@ -88,6 +89,7 @@ class Service:
 
     issuance: Issuance
     reader: LedgerReader
+    register: ProvenEntries
     log: LedgerLog
     log_is_public: bool
     revocations: RevocationReader
@@ -119,8 +121,9 @@ def open_service(config: Config) -> Service:
     writer = LedgerWriter(store.writable(), keys, DecisionLog().write, archive)
     engine = store.for_reading(config.server.threads)
     reader = LedgerReader(engine, archive)
+    proven = ProvenEntries(reader, LedgerLog(engine, keys, archive))
     watch = open_watch(config.log, store, keys, engine, utc_now, archive)
-    ledger = Ledger(writer, reader, watch)
+    ledger = Ledger(writer, reader, proven, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
     Maintenance(store, lambda: kept_for(config, policy()), utc_now).start()
@@ -129,7 +132,7 @@ def open_service(config: Config) -> Service:
     revoked.watch()
     ways = (
         *_authenticators(config),
-        RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial, revocations.is_revoked),
+        RenewalAuthenticator(issuer, proven.find_by_credential_id, proven.find_by_serial, revocations.is_revoked),
     )
     for way in ways:
         if isinstance(way, OidcAuthenticator):
@@ -144,6 +147,7 @@ def open_service(config: Config) -> Service:
             draw_name=draw_name,
         ),
         reader=watch.reader,
+        register=proven,
         log=watch.log,
         revocations=revocations,
         revocation_desk=RevocationDesk(

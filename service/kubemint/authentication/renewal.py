@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 class RenewalAuthenticator:
     """Recognises what this service has issued.
 
-    `find` gives the entry of a credential id, `find_serial` that of a serial number, and `is_revoked` tells of
+    `find` gives the entry of a credential id, proven to be in the log, `find_serial` that of a serial number, and `is_revoked` tells of
     an entry whether its certificate was taken back. The requester has an
     identity of its own, that of the line of certificates: who asked first may have asked for others too.
     """
@@ -65,6 +65,10 @@ class RenewalAuthenticator:
         if entry is None:
             metrics.FOREIGN_CERTIFICATES.inc()
             _log.critical("a certificate of this CA that was never issued here", extra={"credentialId": name})
+            raise NotAuthenticated("The client certificate is not valid here.")
+        if base64.b64decode(entry.fields["certificate"]) != der:
+            metrics.FOREIGN_CERTIFICATES.inc()
+            _log.critical("a certificate that is not the one on record", extra={"credentialId": name})
             raise NotAuthenticated("The client certificate is not valid here.")
         if self._is_revoked(entry.index):
             metrics.REVOKED_CERTIFICATES_SHOWN.inc()
