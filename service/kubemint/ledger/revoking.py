@@ -4,21 +4,19 @@ The ledger's entry holds the selector alone; which certificates that meant follo
 it, so that a rebuild comes to the same rows. One statement does it, however many certificates there are.
 """
 
-import base64
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, insert, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, delete, insert, literal, select, update
 from sqlalchemy.engine import Dialect
 
 from kubemint.ledger import tables
-from kubemint.ledger.rows import Lifting, Revoking, octets_of_credential_id, octets_of_serial
+from kubemint.ledger.rows import Lifting, Revoking, octets_of_credential_id, octets_of_serial, twin_of
 from kubemint.ledger.statements import Cursor
 from kubemint.record import BlockKind
 from kubemint.selector import Selector
-from kubemint.x509.twin import twin_digest
 
 CHANNEL: Final = "kubemint_revocations"
 _PAGE: Final = 500  # bounds what is in memory
@@ -65,19 +63,23 @@ def lift(lifting: Lifting, cursor: Cursor, dialect: Dialect) -> None:
 
 
 def fill_certificates(connection: Connection) -> None:
-    """Write what later versions know of certificates to the rows that an earlier one wrote."""
+    """Write what later versions know of certificates to the rows that an earlier one wrote.
+
+    Where the text of the entry is in the archive, the certificate was over for longer than the retention: its row
+    goes here, as it would have gone with the next one.
+    """
     columns, last = tables.certificates.c, -1
     while page := _page(connection, last):
         for index, body in page:
+            if not body:
+                connection.execute(delete(tables.certificates).where(columns.entry_index == index))
+                continue
             fields = orjson.loads(bytes(body))
-            connection.execute(
-                update(tables.certificates)
-                .where(columns.entry_index == index)
-                .values(
-                    public_key=bytes.fromhex(fields["publicKeySha256"]),
-                    twin_id=twin_digest(base64.b64decode(fields["certificate"])),
-                )
-            )
+            known = {
+                "public_key": bytes.fromhex(fields["publicKeySha256"]),
+                "twin_id": twin_of(fields["certificate"]),
+            }
+            connection.execute(update(tables.certificates).where(columns.entry_index == index).values(known))
         last = page[-1][0]
 
 

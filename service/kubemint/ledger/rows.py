@@ -90,6 +90,14 @@ def octets_of_credential_id(credential_id: str) -> bytes:
     return bytes.fromhex(credential_id.removeprefix(CREDENTIAL_ID_PREFIX))
 
 
+def twin_of(certificate: str) -> bytes | None:
+    """Give the SHA-256 of the twin of a certificate in base64; None where it has none, or nobody would take it."""
+    try:
+        return twin_digest(base64.b64decode(certificate))
+    except ValueError:
+        return None
+
+
 def seconds(moment: str) -> int:
     """Turn an RFC 3339 moment into whole seconds since 1970 UTC."""
     return int(datetime.fromisoformat(moment).timestamp())
@@ -140,15 +148,8 @@ def _certificate_row(index: int, fields: Mapping[str, Any]) -> Row:
         "decided_at": seconds(fields["time"]),
         "not_after": seconds(fields["notAfter"]),
         "public_key": bytes.fromhex(fields["publicKeySha256"]),
-        "twin_id": _twin_of(fields["certificate"]),
+        "twin_id": twin_of(fields["certificate"]),
     }
-
-
-def _twin_of(certificate: str) -> bytes | None:
-    try:
-        return twin_digest(base64.b64decode(certificate))
-    except ValueError:
-        return None  # no certificate that anybody would take
 
 
 def _revocation_row(index: int, fields: Mapping[str, Any]) -> Row:
