@@ -5,6 +5,7 @@ that is not in the set is taken for one that is with a chance of the set's size 
 Serial numbers are drawn at random, and serve as well.
 """
 
+import sys
 from array import array
 from collections.abc import Iterable
 from typing import Final
@@ -13,6 +14,7 @@ FINGERPRINT_OCTETS: Final = 8
 _LOAD_MAX: Final = 0.6  # fuller, and a look at a free place gets rare
 _FIRST_PLACES: Final = 1024
 _FREE: Final = 0
+_INSTEAD_OF_FREE: Final = 1
 
 
 class Fingerprints:
@@ -41,31 +43,40 @@ class Fingerprints:
         return len(self._places) * self._places.itemsize
 
     def update(self, digests: Iterable[bytes]) -> None:
-        """Add digests of at least eight octets."""
-        for digest in digests:
-            if self._count + 1 > len(self._places) * _LOAD_MAX:
-                self._grow()
-            self._count += _put(self._places, _fingerprint(digest))
+        """Add digests. Nothing is called for each of them: at a start there may be millions."""
+        wanted = array("Q", b"".join([_beginning(digest) for digest in digests]))
+        if sys.byteorder == "little":
+            wanted.byteswap()
+        places = len(self._places)
+        while self._count + len(wanted) > places * _LOAD_MAX:
+            places *= 2
+        if places != len(self._places):
+            self._grow(places)
+        self._count += _put(self._places, wanted)
 
-    def _grow(self) -> None:
-        places = array("Q", bytes(len(self._places) * 2 * FINGERPRINT_OCTETS))
-        for found in self._places:
-            if found != _FREE:
-                _put(places, found)
+    def _grow(self, count: int) -> None:
+        places = array("Q", bytes(count * FINGERPRINT_OCTETS))
+        _put(places, filter(None, self._places))
         self._places = places
 
 
-def _put(places: "array[int]", wanted: int) -> bool:
-    """Put a fingerprint into its place; false if it is there already."""
-    mask = len(places) - 1
-    place = wanted & mask
-    while (found := places[place]) != _FREE:
-        if found == wanted:
-            return False
-        place = (place + 1) & mask
-    places[place] = wanted
-    return True
+def _put(places: "array[int]", fingerprints: Iterable[int]) -> int:
+    """Put fingerprints into their places; tell how many were new."""
+    mask, new = len(places) - 1, 0
+    for fingerprint in fingerprints:
+        wanted = fingerprint or _INSTEAD_OF_FREE
+        place = wanted & mask
+        while (found := places[place]) != _FREE and found != wanted:
+            place = (place + 1) & mask
+        if found == _FREE:
+            places[place] = wanted
+            new += 1
+    return new
+
+
+def _beginning(digest: bytes) -> bytes:
+    return digest[:FINGERPRINT_OCTETS].rjust(FINGERPRINT_OCTETS, b"\0")
 
 
 def _fingerprint(digest: bytes) -> int:
-    return int.from_bytes(digest[:FINGERPRINT_OCTETS], "big") or 1  # 0 means a free place
+    return int.from_bytes(digest[:FINGERPRINT_OCTETS], "big") or _INSTEAD_OF_FREE

@@ -43,7 +43,7 @@ def test_a_certificate_says_its_own_serial_number(bureau: Bureau) -> None:
 
 
 def test_a_renewal_has_one_of_its_own(bureau: Bureau) -> None:
-    """A renewal carries its own serial number, and not that of the certificate before; so does the one after it."""
+    """A renewal carries its own serial number, and not that of the one before; so does the one after it."""
     entry = bureau.issue("jane", "developers", profile="marked")
     for _ in range(3):
         bureau.now += HOUR / 2
@@ -53,7 +53,7 @@ def test_a_renewal_has_one_of_its_own(bureau: Bureau) -> None:
 
 
 def test_a_renewal_of_all_that_was_there(bureau: Bureau) -> None:
-    """Who asks to renew with every group of the certificate in hand is refused the one that is not its to ask for."""
+    """Who asks to renew with every group of the certificate in hand is refused the one that is only ours."""
     entry = bureau.issue("jane", "developers", profile="marked")
     holder = bureau.holder(entry)
     with pytest.raises(RequestRefused) as refused:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.kubernetes.access_review import AccessReview, Unknown, read_access_review
-from kubemint.kubernetes.revoked_credentials import Denied, NoOpinion, RevokedCredentials
+from kubemint.kubernetes.revoked_credentials import CHECK_SECONDS, Denied, NoOpinion, RevokedCredentials
 from kubemint.ledger.stores import open_store
 from kubemint.record import Entry
 from kubemint.x509.revocation import RevocationReason
@@ -62,7 +63,7 @@ def judges(bureau: Bureau, unknown: Unknown = Unknown.IGNORE, **options: Any) ->
 
 
 def test_revoked_and_not(bureau: Bureau) -> None:
-    """A revoked certificate is denied with when and why, by its id and by its group; of others there is no opinion."""
+    """A revoked certificate is denied with when and why, by id and by group; of others there is no opinion."""
     janes, joes = bureau.issue("jane", profile="marked"), bureau.issue("joe", profile="marked")
     record = bureau.revoke(user="jane", reason=RevocationReason.SUPERSEDED)
     judge = judges(bureau)
@@ -188,7 +189,7 @@ def test_what_is_revoked_while_a_new_table_is_made(bureau: Bureau) -> None:
 def test_credentials_that_are_not_on_record(
     bureau: Bureau, unknown: Unknown, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was never issued here is let be, or an alarm, or denied, as the configuration says; what was, is neither."""
+    """What was never issued here is let be, or an alarm, or denied, as is configured; what was, is neither."""
     entry = bureau.issue()
     judge = judges(bureau, unknown)
     stranger = question("X509SHA256=" + "ab" * 32)
@@ -280,6 +281,25 @@ def test_a_service_without_a_ledger_does_not_begin(bureau: Bureau) -> None:
         judges(bureau)
 
 
+@contextmanager
+def watching(adapter: Adapter) -> Iterator[tuple[RevokedCredentials, Bureau]]:
+    """Let one process follow the ledger by itself; give what it knows, and the bureau of another."""
+    here, done, rests = Bureau(adapter), threading.Event(), threading.Event()
+    wait = open_store(make_url(adapter.url)).waiter()
+
+    def wait_or_rest(seconds: float) -> None:
+        wait(seconds)
+        if done.is_set():
+            rests.set()
+            threading.Event().wait()  # as long as the process lives
+
+    judge = judges(here, wait=wait_or_rest)
+    judge.watch()
+    yield judge, Bureau(adapter)
+    done.set()
+    assert rests.wait(10)
+
+
 def _seconds_until_denied(judge: RevokedCredentials, review: AccessReview, limit: float = 10.0) -> float:
     began = time.monotonic()
     while judge.judge(review) == NoOpinion():
@@ -290,36 +310,45 @@ def _seconds_until_denied(judge: RevokedCredentials, review: AccessReview, limit
 
 def test_what_another_process_revokes(adapter: Adapter) -> None:
     """What is revoked elsewhere is denied here within a second, and what is lifted is not; all by itself."""
-    here, there = Bureau(adapter), Bureau(adapter)
-    entries = [there.issue(f"user-{number}") for number in range(3)]
-    wait = open_store(make_url(adapter.url)).waiter()  # type: ignore[attr-defined]  # both adapters have it
-    judge = judges(here, wait=wait)
-    judge.watch()
-    for number, entry in enumerate(entries):
-        assert judge.judge(of(entry)) == NoOpinion()
-        held = there.revoke(user=f"user-{number}", reason=HOLD)
-        assert _seconds_until_denied(judge, of(entry)) < 1
-    there.lift(held)
-    assert judge.judge(of(entries[2])) == NoOpinion()
+    with watching(adapter) as (judge, there):
+        entries = [there.issue(f"user-{number}") for number in range(3)]
+        for number, entry in enumerate(entries):
+            assert judge.judge(of(entry)) == NoOpinion()
+            held = there.revoke(user=f"user-{number}", reason=HOLD)
+            assert _seconds_until_denied(judge, of(entry)) < 1
+        there.lift(held)
+        assert judge.judge(of(entries[2])) == NoOpinion()
 
 
-def test_without_announcements() -> None:
-    """Where PostgreSQL ends the connection that listens, what is revoked is denied within a second all the same."""
-    adapter = PostgresAdapter()
-    try:
-        here, there = Bureau(adapter), Bureau(adapter)
-        judge = judges(here, wait=open_store(make_url(adapter.url)).waiter())
-        judge.watch()
+def test_what_is_announced(postgres_adapter: Adapter) -> None:
+    """PostgreSQL announces what is revoked: nobody waits for the next look."""
+    with watching(postgres_adapter) as (judge, there):
+        waits = []
+        for number in range(5):
+            entry = there.issue(f"user-{number}")
+            there.revoke(user=f"user-{number}")
+            waits.append(_seconds_until_denied(judge, of(entry)))
+        assert sorted(waits)[2] < CHECK_SECONDS / 4
+
+
+def test_without_announcements(postgres_adapter: Adapter) -> None:
+    """Where the connection that listens is ended, what is revoked is denied within a second all the same."""
+    with watching(postgres_adapter) as (judge, there):
         for number in range(3):
             entry = there.issue(f"user-{number}")
-            time.sleep(0.2)
             postgres_cluster().execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
             )
             there.revoke(user=f"user-{number}")
-            assert _seconds_until_denied(judge, of(entry)) < 1.2
-    finally:
-        adapter.close()
+            assert _seconds_until_denied(judge, of(entry)) < 1
+
+
+@pytest.fixture
+def postgres_adapter() -> Iterator[Adapter]:
+    """Give an empty ledger in PostgreSQL, for what is true of it alone."""
+    made = PostgresAdapter()
+    yield made
+    made.close()
 
 
 def test_many_who_ask_while_much_is_revoked(bureau: Bureau) -> None:

@@ -13,7 +13,7 @@ from x509 import der
 
 @pytest.mark.parametrize("kind", sorted(KEY_TYPES))
 def test_every_kind_of_key(bureau: Bureau, kind: str) -> None:
-    """Whoever holds a private key of any kind may revoke it: its certificates are hit, and it never comes again."""
+    """Whoever holds a key of any kind may revoke it: its certificates are hit, and it never comes again."""
     csr = good_csr(private_key(kind, "client"), "jane", ("developers",))
     entry = bureau.issuance.issue(submission(csr, profile="developers"), ASKER).entry
     other = bureau.issue("jane", key="another")
@@ -61,7 +61,7 @@ def test_a_csr_that_proves_nothing(bureau: Bureau) -> None:
 
 
 def test_what_is_no_csr(bureau: Bureau) -> None:
-    """Every CSR that is refused for a certificate is refused as a statement, and garbage is; nothing is recorded."""
+    """What is refused as a CSR is refused as a statement, and garbage is; nothing is recorded."""
     for bad in BAD_CSRS:
         with pytest.raises((MalformedRequest, UnacceptableRequest)):
             bureau.desk.revoke_key(pem(bad.build()), "", None)

@@ -1,4 +1,4 @@
-"""Lists and answers for others than API servers: signed anew when something changed, and not for every question."""
+"""Lists and answers for others than API servers: signed anew when something changed, not for every question."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta

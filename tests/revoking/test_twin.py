@@ -1,5 +1,6 @@
 """The digest of a certificate's twin: right for ECDSA, none for other algorithms, and garbage is a ValueError."""
 
+import contextlib
 import hashlib
 from datetime import UTC, datetime
 
@@ -46,10 +47,8 @@ GOOD = _certificate("ecdsa-p256")
 @given(st.one_of(st.binary(max_size=200), st.integers(0, len(GOOD) - 1).map(lambda end: GOOD[:end])))
 def test_garbage(octets: bytes) -> None:
     """What is no certificate raises ValueError and nothing else."""
-    try:
+    with contextlib.suppress(ValueError):
         assert twin_digest(octets) is None
-    except ValueError:
-        pass
 
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))

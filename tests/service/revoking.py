@@ -24,7 +24,9 @@ class Office:
 
     service: RunningService
 
-    def issue(self, user: str = "jane", *groups: str, key: str = "client", token: str = "requester") -> dict[str, Any]:
+    def issue(
+        self, user: str = "jane", *groups: str, key: str = "client", token: str = "requester"
+    ) -> dict[str, Any]:
         """Get a certificate."""
         answer = self.ask(user, *groups, key=key, token=token)
         assert answer.status == 201, answer.text
@@ -71,7 +73,7 @@ class Office:
         return {self.verdict(*credentials, groups=groups)["denied"] for _ in range(ANSWERS)}
 
     def seconds_until_denied(self, credential: str) -> float:
-        """Give how long it took until the first question was asked that was answered with a denial, by each worker."""
+        """Give how long it took until a question was asked from which on a dozen in a row were denied."""
         began, row, first = time.monotonic(), 0, 0.0
         while row < ANSWERS:
             asked = time.monotonic()

@@ -46,7 +46,9 @@ def test_the_way_of_a_revocation(office: Office) -> None:
     answer = office.revoke(user="ann", reason="superseded", note="ticket 7")
     assert answer.status == 201, answer.text
     told = answer.json()
-    assert {name: told[name] for name in ("certificates", "state", "reason", "note", "requester", "blocksKeys")} == {
+    assert {
+        name: told[name] for name in ("certificates", "state", "reason", "note", "requester", "blocksKeys")
+    } == {
         "certificates": 1,
         "state": "revoked",
         "reason": "superseded",
@@ -140,7 +142,7 @@ def test_what_cannot_be_meant(office: Office) -> None:
 
 
 def test_who_may(office: Office) -> None:
-    """Strangers get 401; requesters revoke their own, are told of no other's, and lift nothing; auditors see all."""
+    """Strangers get 401; requesters revoke their own, see no other's, and lift nothing; auditors see all."""
     own, others = office.issue("eve"), office.issue("eve", token="other")
     assert office.revoke(token=None, user="eve").status == 401
     assert office.service.call("GET", "/v1/revocations").status == 401
@@ -152,7 +154,11 @@ def test_who_may(office: Office) -> None:
     seen = {name: office.service.call("GET", path, token=name).status for name in ("requester", "siem", "other")}
     assert seen == {"requester": 200, "siem": 200, "other": 404}
     assert office.service.call("GET", "/v1/revocations", token="other").json()["items"] == []
-    assert [office.lift(made["revocation"], who).status for who in ("requester", "siem", "operator")] == [403, 403, 200]
+    assert [office.lift(made["revocation"], who).status for who in ("requester", "siem", "operator")] == [
+        403,
+        403,
+        200,
+    ]
     state = {
         body["serialNumber"]: office.service.call(
             "GET", f"/v1/certificates/{body['serialNumber']}", token="operator"
@@ -243,7 +249,12 @@ def test_statements_that_are_refused(calm_office: Office) -> None:
     assert _state_key(calm_office, private_key("ecdsa-p256", "nobody")).status == 404
     other = _state_key(calm_office, key, "jane")
     assert (other.status, _codes(other)) == (422, ["key-statement-missing"])
-    for body, status in (({"csr": "garbage"}, 400), ({}, 400), ({"csr": "\ud800"}, 400), ({"csr": "x", "why": ""}, 400)):
+    for body, status in (
+        ({"csr": "garbage"}, 400),
+        ({}, 400),
+        ({"csr": "\ud800"}, 400),
+        ({"csr": "x", "why": ""}, 400),
+    ):
         answer = calm_office.service.call("POST", "/v1/revocations/by-key", json_body=body)
         assert answer.status == status, answer.text
     assert _size(calm_office) == size + 1
@@ -299,8 +310,12 @@ def test_the_list_and_answers(office: Office) -> None:
     assert (der.status, der.headers["Content-Type"]) == (200, "application/pkix-crl")
     found = x509.load_der_x509_crl(der.body)
     assert found.get_revoked_certificate_by_serial_number(int(body["serialNumber"], 16)) is not None
-    assert found.is_signature_valid(x509.load_pem_x509_certificate(office.service.ca_file.read_bytes()).public_key())  # type: ignore[arg-type]  # an EC key
+    assert found.is_signature_valid(
+        x509.load_pem_x509_certificate(office.service.ca_file.read_bytes()).public_key()
+    )  # type: ignore[arg-type]  # an EC key
     text = office.service.call("GET", "/v1/crl", headers={"Accept": "application/x-pem-file"})
-    assert x509.load_pem_x509_crl(text.body).get_revoked_certificate_by_serial_number(int(body["serialNumber"], 16))
+    assert x509.load_pem_x509_crl(text.body).get_revoked_certificate_by_serial_number(
+        int(body["serialNumber"], 16)
+    )
     assert office.service.call("GET", "/v1/crl/1/0").status == 404  # no address is configured
     assert office.service.call("POST", "/v1/ocsp", body=b"garbage").status == 200

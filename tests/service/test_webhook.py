@@ -1,4 +1,4 @@
-"""What API servers are told over HTTP: what was revoked anywhere is denied within a second, and nothing is allowed."""
+"""What API servers are told over HTTP: what was revoked is denied within a second, and nothing is allowed."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from authentication.certificates import client_ca, cn
 from postgres import PostgresCluster, postgres_cluster
 from revoking.twins import twin_of
-from running_service import Answer, RunningService, free_port
+from running_service import RunningService, free_port
 from service.clients import wait_until_replaced
 from service.revoking import CREDENTIAL_ID, Office, make_office, review
 from service.workspaces import change_yaml
@@ -89,7 +89,7 @@ def test_who_may_only_ask(office: Office) -> None:
 
 
 def test_what_was_revoked(office: Office) -> None:
-    """What is revoked is denied by every worker within a second, with its reason; a twin too; others are let be."""
+    """What is revoked is denied by every worker within a second, with its reason; its twin too; others are not."""
     body, other = office.issue("jane", key="stolen"), office.issue("joe")
     credential = body["credentialId"]
     assert office.denials(credential, other["credentialId"], groups=tuple(body["groups"])) == {False}
@@ -132,12 +132,17 @@ def test_as_api_servers_ask(office: Office, name: str) -> None:
     assert answer.status == 200, answer.text
     assert answer.json().keys() == {"apiVersion", "kind", "status"}
     assert (answer.json()["apiVersion"], answer.json()["kind"]) == (document["apiVersion"], document["kind"])
-    assert office.service.call(
-        "POST", "/kubernetes/authorize?timeout=30s", json_body=document, token="webhook"
-    ).status == 200
+    assert (
+        office.service.call(
+            "POST", "/kubernetes/authorize?timeout=30s", json_body=document, token="webhook"
+        ).status
+        == 200
+    )
 
 
-_NAMES = st.sampled_from(["apiVersion", "kind", "spec", "user", "groups", "group", "extra", "uid", CREDENTIAL_ID, "status"])
+_NAMES = st.sampled_from(
+    ["apiVersion", "kind", "spec", "user", "groups", "group", "extra", "uid", CREDENTIAL_ID, "status"]
+)
 _TEXTS = st.one_of(
     st.text(max_size=20),
     st.sampled_from(
@@ -154,7 +159,9 @@ _TEXTS = st.one_of(
 )
 _VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), _TEXTS),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.one_of(_NAMES, _TEXTS), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.one_of(_NAMES, _TEXTS), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 _SPECS = st.fixed_dictionaries(
@@ -163,7 +170,9 @@ _SPECS = st.fixed_dictionaries(
         "user": st.one_of(_TEXTS, _VALUES),
         "groups": st.one_of(st.lists(_TEXTS), _VALUES),
         "uid": st.one_of(_TEXTS, _VALUES),
-        "extra": st.one_of(st.dictionaries(st.one_of(_NAMES, _TEXTS), st.lists(_TEXTS, max_size=3), max_size=3), _VALUES),
+        "extra": st.one_of(
+            st.dictionaries(st.one_of(_NAMES, _TEXTS), st.lists(_TEXTS, max_size=3), max_size=3), _VALUES
+        ),
         "resourceAttributes": _VALUES,
     },
 )
@@ -279,7 +288,7 @@ def test_two_services_on_postgresql(tmp_path: Path, database: tuple[PostgresClus
 
 
 def test_after_a_restart(tmp_path: Path) -> None:
-    """What was revoked is denied at the first answer after a restart, after kill -9, and by a worker in a dead one's place."""
+    """What was revoked is denied at the first answer after a restart and after kill -9, and by a new worker."""
     config = make_office(tmp_path / "kubemint")
     service = RunningService(config.parent, config=config).start()
     try:
@@ -322,7 +331,11 @@ def test_after_a_restore(tmp_path: Path) -> None:
 
 def _kubemint(*arguments: str | Path) -> None:
     done = subprocess.run(
-        (sys.executable, "-m", "kubemint", *map(str, arguments)), capture_output=True, text=True, timeout=60, check=False
+        (sys.executable, "-m", "kubemint", *map(str, arguments)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

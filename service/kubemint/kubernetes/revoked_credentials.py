@@ -203,9 +203,10 @@ class RevokedCredentials:
 
     def _confirm(self, find: Callable[[str], Withdrawal | None], name: str) -> Iterator[Denied]:
         """Ask the ledger about what memory has; while it cannot be asked, memory counts."""
+        if self._is_cut_off:
+            yield Denied("this certificate is revoked")
+            return
         try:
-            if self._is_cut_off:
-                raise LedgerUnavailable("it did not answer a moment ago")
             found = find(name)
         except LedgerUnavailable:
             self._is_cut_off = True
