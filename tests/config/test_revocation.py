@@ -66,7 +66,7 @@ def test_every_setting(tmp_path: Path) -> None:
 
 
 def test_what_may_be_left_out(tmp_path: Path) -> None:
-    """Without either, API servers have tokens, unknown credentials are an alarm, and there are no parts of lists."""
+    """Without either, API servers show tokens, unknown credentials are an alarm, and lists have no parts."""
     settings = loaded(tmp_path, ("webhook", DELETED), ("crl", DELETED))
 
     assert (settings.webhook.clients, settings.webhook.unknown) == ((), Unknown.ALARM)

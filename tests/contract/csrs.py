@@ -1,4 +1,4 @@
-"""CSRs, and questions about status, for the tests, the same at every run: each user's key is made of the user's name."""
+"""CSRs, and questions about status, the same at every run: each user's key is made of the user's name."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know: how CSRs and questions about status are made, and which query belongs to which body.
+"""What schemathesis cannot know: how CSRs and OCSP requests are made, and which query belongs to which body.
 
 Loaded by schemathesis, by the name that schemathesis.toml gives it.
 """

@@ -36,7 +36,7 @@ def test_generated_requests_of_an_operator(service: RunningService, tmp_path: Pa
 
 @pytest.mark.parametrize("token", ["requester", "operator", "webhook"])
 def test_generated_requests_that_revoke(service: RunningService, tmp_path: Path, token: str) -> None:
-    """So must it be for what revokes and asks what is revoked, whoever asks; last, as it revokes what others need."""
+    """So must it be for revocation, whoever asks; it comes last, as it revokes what the others need."""
     assert f"Tested: {len(_of('Revocation'))}" in _run(service, token, tmp_path, "--include-tag", "Revocation")
 
 

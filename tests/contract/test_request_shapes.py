@@ -150,7 +150,7 @@ def test_the_verdict() -> None:
     ],
 )
 def test_the_orders_of_revocation(name: str, read_by: type[Schema]) -> None:
-    """What revokes, or lifts, must have the members and bounds of the contract; a note that is left out is empty."""
+    """What revokes, or lifts, must have the members and bounds of the contract; no note is an empty one."""
     read, described = shape_of(read_by), normal(schema(name))
     assert read["properties"]["note"].pop("default") == ""
 

@@ -1,4 +1,4 @@
-"""What the running service answers about revocation is what the contract says, to each who may ask and to others."""
+"""What the running service answers about revocation is what the contract says, to those who may ask and others."""
 
 import base64
 import time
@@ -198,7 +198,7 @@ def test_the_request_examples_work(listing: RunningService) -> None:
 
 
 def test_a_revoked_certificate_is_shown_as_such(listing: RunningService) -> None:
-    """Its record must say by which revocation, alone and in lists; those who may not see a revocation learn of none."""
+    """Its record must say by which revocation, alone and in lists; who may not see that one learns of none."""
     path = f"/v1/certificates/{issue(listing, 'bea')}"
     revoked = call(listing, REVOKE, "operator", json_body={"select": {"user": "bea"}}).json()
     record = listing.call("GET", path, token="requester")
@@ -257,7 +257,7 @@ def test_strangers_are_paced(listing: RunningService) -> None:
 
 
 @pytest.mark.parametrize(("path", "token", "sent", "status", "code"), REFUSALS.values(), ids=REFUSALS)
-def test_a_refusal(  # noqa: PLR0913 - a row of the table above
+def test_a_refusal(
     listing: RunningService, path: str, token: str | None, sent: dict, status: int, code: str
 ) -> None:
     """Each way of asking wrongly must get the status, code and document that the contract says."""
