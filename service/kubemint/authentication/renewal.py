@@ -27,9 +27,9 @@ _log = logging.getLogger(__name__)
 class RenewalAuthenticator:
     """Recognises what this service has issued.
 
-    `find` gives the entry of a credential id, proven to be in the log, `find_serial` that of a serial number, and `is_revoked` tells of
-    an entry whether its certificate was taken back. The requester has an
-    identity of its own, that of the line of certificates: who asked first may have asked for others too.
+    `find` gives the entry of a credential id, proven to be in the log, `find_serial` that of a serial number,
+    and `is_revoked` tells of an entry whether its certificate was taken back. The requester has an identity of
+    its own, that of the line of certificates: who asked first may have asked for others too.
     """
 
     def __init__(
