@@ -128,14 +128,17 @@ class LedgerLog:
         return note
 
     def _tree(self, connection: Connection, size: int | None) -> tuple[Checkpoint, Nodes]:
-        """Give the tree of a size, as its signed head would tell of it."""
+        """Give the tree of a size, as its signed head would tell of it: the newest one begins with it."""
         newest = self._open(self._newest(connection))
+        node = _nodes(connection, newest.size)
         if size is None or size == newest.size:
-            return newest, _nodes(connection, newest.size)
+            return newest, node
         if not 0 <= size <= newest.size:
             raise NotFound(f"The log has {newest.size} entries, not {size}.")
-        node = _nodes(connection, size)
-        return Checkpoint(origin=newest.origin, size=size, root=root(size, node)), node
+        tree = Checkpoint(origin=newest.origin, size=size, root=root(size, node))
+        proof = consistency_proof(size, newest.size, node)
+        verify_consistency(size, tree.root, newest.size, newest.root, proof)  # else nothing signed speaks for it
+        return tree, node
 
     def _open(self, note: str) -> Checkpoint:
         with _held():
