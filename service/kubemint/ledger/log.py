@@ -21,6 +21,7 @@ from kubemint.transparency.cosigned import with_cosignatures_of
 from kubemint.transparency.receipt import Receipt
 from kubemint.transparency.tiles import TILE_WIDTH, Tile, encode_entries, nodes_from_tiles
 from kubemint.transparency.tree import (
+    Frontier,
     Nodes,
     consistency_proof,
     inclusion_proof,
@@ -173,7 +174,26 @@ def _nodes(connection: Connection, size: int) -> Nodes:
             raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
         return found
 
-    return nodes_from_tiles(read, size)
+    right_edge, in_tiles = _right_edge(connection, size), nodes_from_tiles(read, size)
+
+    def node(level: int, index: int) -> bytes:
+        return right_edge.get((level, index)) or in_tiles(level, index)
+
+    return node
+
+
+def _right_edge(connection: Connection, size: int) -> dict[tuple[int, int], bytes]:
+    """Give the subtrees that the head has, by level and index, if it is of this size; else none.
+
+    Every proof needs them. Out of partial tiles, each would take hundreds of rows.
+    """
+    columns = tables.head.c
+    octets = connection.execute(select(columns.frontier).where(columns.size == size)).scalar()
+    if octets is None:
+        return {}
+    levels = [level for level in reversed(range(size.bit_length())) if size >> level & 1]
+    hashes = Frontier.decode(size, bytes(octets)).hashes
+    return {(level, (size >> level) - 1): hashed for level, hashed in zip(levels, hashes, strict=True)}
 
 
 def _tile(connection: Connection, tile: Tile) -> bytes | None:
