@@ -22,13 +22,12 @@ from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.issuance import Issuance
 from kubemint.ledger.archive import Archive
-from kubemint.ledger.growing import LogKeys, Sealer, read_head
+from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.maintenance import Maintenance
 from kubemint.ledger.partitions import make_ahead
 from kubemint.ledger.reader import LedgerReader
-from kubemint.ledger.schema import migrate
-from kubemint.ledger.statements import Statements
+from kubemint.ledger.schema import check_head, migrate
 from kubemint.ledger.stores import Store, open_store
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.policy.rules import Policy
@@ -175,7 +174,6 @@ def prepare(config: Config) -> None:
     _check_other_authorities(config, issuer)
     check_settings(config.log)
     migrate_ledger(config)
-    _check_head(config)
     _compare_with_anchors(config)
 
 
@@ -183,24 +181,15 @@ def migrate_ledger(config: Config) -> None:
     """Bring the ledger's tables up to date, and make the ledger if there is none.
 
     Raises:
-        ConfigurationError, LedgerUnavailable: it cannot be done; nothing was changed.
+        ConfigurationError, LedgerUnavailable: it cannot be done, or the ledger is not one to go on from.
     """
     store, keys = store_of(config), log_keys_of(config)
     store.prepare()
     database = store.writable()
     try:
         migrate(database, keys)
+        check_head(database, keys)
         make_ahead(database.engine, utc_now())
-    finally:
-        database.close()
-
-
-def _check_head(config: Config) -> None:
-    """Refuse a ledger that this log's key has not signed as it stands: nothing could be added to it."""
-    database = store_of(config).writable()
-    try:
-        with database.transaction() as cursor:
-            Sealer(log_keys_of(config)).check(read_head(cursor, Statements(database.engine)))
     finally:
         database.close()
 
