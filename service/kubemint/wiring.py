@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -174,6 +175,8 @@ def prepare(config: Config) -> None:
     _check_other_authorities(config, issuer)
     check_settings(config.log)
     migrate_ledger(config)
+    with closing(store_of(config).writable()) as database:
+        check_head(database, log_keys_of(config))
     _compare_with_anchors(config)
 
 
@@ -181,14 +184,13 @@ def migrate_ledger(config: Config) -> None:
     """Bring the ledger's tables up to date, and make the ledger if there is none.
 
     Raises:
-        ConfigurationError, LedgerUnavailable: it cannot be done, or the ledger is not one to go on from.
+        ConfigurationError, LedgerUnavailable: it cannot be done; nothing was changed.
     """
     store, keys = store_of(config), log_keys_of(config)
     store.prepare()
     database = store.writable()
     try:
         migrate(database, keys)
-        check_head(database, keys)
         make_ahead(database.engine, utc_now())
     finally:
         database.close()

@@ -148,7 +148,7 @@ class LedgerLog:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
-            with _held(), self._engine.connect() as connection:
+            with _held(), self._engine.begin() as connection:  # why it is committed: reader.py
                 yield connection
         except SQLAlchemyError as fault:
             raise LedgerUnavailable("the ledger cannot be read") from fault
