@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import LedgerUnavailable
@@ -18,9 +18,6 @@ from kubemint.ledger.requests import RequestPage, RequestRecord, is_in, read_req
 from kubemint.ledger.rows import RequestState, octets_of_credential_id, octets_of_serial
 from kubemint.record import Entry, EventKind
 from kubemint.register import CurrentState
-
-# A literal: PostgreSQL has to know it when it plans once for all, which among many partitions is most of the cost.
-_ONE: Final[ColumnElement[int]] = literal_column("1")
 
 PAGE_MAX_OCTETS: Final = 4 * 1024 * 1024  # of entries; the first of a page is given whatever its size
 
@@ -175,7 +172,7 @@ class LedgerReader:
         return self._first(_entries_of(table).where(*conditions).order_by(table.c.entry_index.desc()))
 
     def _first(self, query: Select[Any]) -> Entry | None:
-        rows = self._rows(query.limit(_ONE))
+        rows = self._rows(query.limit(1))
         return entry_of(rows[0], self._archive) if rows else None
 
     def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
@@ -184,7 +181,8 @@ class LedgerReader:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        # It ends with a commit, though nothing was written: psycopg forgets what it prepared when one is rolled back.
+        # It ends with a commit, though nothing is written: psycopg forgets what it has prepared at a rollback,
+        # and to plan anew for all partitions costs more than to look into them.
         with _ours(), self._engine.begin() as connection:
             yield connection
 
