@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import orjson
 
-from kubemint.errors import ConfigurationError, InvalidProof, LedgerUnavailable
+from kubemint.errors import ConfigurationError, InvalidProof, LedgerDamaged
 from kubemint.ledger.backup_folder import CHECKPOINT, MANIFEST, BackupFolder, bundle_name, tile_name
 from kubemint.ledger.backup_manifest import Manifest
 from kubemint.ledger.backup_tree import BundleTree, bundle_widths
@@ -51,7 +51,8 @@ def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Prog
 
     Raises:
         ConfigurationError: the folder holds a backup of another log or of a newer one, or cannot be written.
-        LedgerUnavailable: the ledger cannot be read, or is not what was signed.
+        LedgerDamaged: the ledger is not what was signed.
+        LedgerUnavailable: it cannot be read.
     """
     note, checkpoint = log.head()
     _check_previous(log, keys, folder, checkpoint)
@@ -70,7 +71,7 @@ def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Prog
     for tile, tile_hashes in tree.partial_tiles():
         folder.write_tile(tile, tile_hashes)
     if tree.frontier.root() != checkpoint.root:
-        raise LedgerUnavailable("the entries are not those of the signed checkpoint: see `kubemint log verify`")
+        raise LedgerDamaged("the entries are not those of the signed checkpoint: see `kubemint log verify`")
     return CopiedLog(
         note=note,
         checkpoint=checkpoint,
@@ -122,7 +123,7 @@ def _previous(folder: BackupFolder, keys: LogKeys) -> Checkpoint | None:
 
 def _tile(log: LedgerLog, tile: Tile) -> bytes:
     if (hashes := log.tile(tile)) is None:
-        raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
+        raise LedgerDamaged(f"the log has lost tile {tile.level}/{tile.index}")
     return hashes
 
 
@@ -133,7 +134,7 @@ def _recorded(log: LedgerLog, index: int, width: int, leaf_tile: bytes) -> Bodie
     if not _are_of(bodies, leaf_tile):
         first = index * TILE_WIDTH
         told = f"entries {first} to {first + width - 1} are not those of their tile: see `kubemint log verify`"
-        raise LedgerUnavailable(told)
+        raise LedgerDamaged(told)
     return bodies
 
 
@@ -154,7 +155,7 @@ def _kind(body: bytes) -> str:
     try:
         return str(orjson.loads(body)["kind"])
     except (ValueError, KeyError, TypeError):
-        raise LedgerUnavailable("an entry of the ledger cannot be read") from None
+        raise LedgerDamaged("an entry of the ledger cannot be read") from None
 
 
 def _partial_names(size: int) -> list[str]:

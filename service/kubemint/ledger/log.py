@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from kubemint.errors import InvalidProof, LedgerUnavailable, NotFound
+from kubemint.errors import InvalidProof, LedgerDamaged, LedgerUnavailable, NotFound
 from kubemint.ledger import tables
 from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.growing import LogKeys
@@ -52,7 +52,7 @@ class LedgerLog:
             return self._newest(connection)
 
     def head(self) -> tuple[str, Checkpoint]:
-        """Give the newest checkpoint as the log has signed it, and what it says. Raises as `checkpoint` does."""
+        """Give the newest checkpoint as the log has signed it, and what it says. Raises as `receipt` does."""
         with self._reading() as connection:
             note = _checkpoint(connection)
         return note, self._open(note)
@@ -78,7 +78,8 @@ class LedgerLog:
 
         Raises:
             NotFound: there is no such entry yet.
-            LedgerUnavailable: the ledger cannot be read, or the proof does not hold.
+            LedgerDamaged: the proof does not hold.
+            LedgerUnavailable: the ledger cannot be read.
         """
         with self._reading() as connection:
             note = self._newest(connection)
@@ -86,7 +87,7 @@ class LedgerLog:
             if not 0 <= index < signed.size:
                 raise NotFound(f"The log has {signed.size} entries, and no entry {index}.")
             if not (bodies := _bodies(connection, index, 1, self._archive)):
-                raise LedgerUnavailable(f"the log has lost entry {index}")
+                raise LedgerDamaged(f"the log has lost entry {index}")
             (body,) = bodies
             proof = inclusion_proof(index, signed.size, _nodes(connection, signed.size))
         with _held():
@@ -98,7 +99,8 @@ class LedgerLog:
 
         Raises:
             NotFound: there is no such entry in a tree of that size, or no such tree yet.
-            LedgerUnavailable: the ledger cannot be read, or the proof does not hold.
+            LedgerDamaged: the proof does not hold.
+            LedgerUnavailable: the ledger cannot be read.
         """
         with self._reading() as connection:
             tree, node = self._tree(connection, size)
@@ -160,7 +162,7 @@ def _held() -> Iterator[None]:
     try:
         yield
     except InvalidProof as fault:
-        raise LedgerUnavailable(f"the log does not prove itself: {fault.message}") from None
+        raise LedgerDamaged(f"the log does not prove itself: {fault.message}") from None
 
 
 def _checkpoint(connection: Connection) -> str:
@@ -171,7 +173,7 @@ def _nodes(connection: Connection, size: int) -> Nodes:
     def read(tile: Tile) -> bytes:
         found = _tile(connection, tile)
         if found is None:
-            raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
+            raise LedgerDamaged(f"the log has lost tile {tile.level}/{tile.index}")
         return found
 
     right_edge, in_tiles = _right_edge(connection, size), nodes_from_tiles(read, size)

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Protocol
 
-from kubemint.errors import InvalidProof
+from kubemint.errors import InvalidProof, KubemintError
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.transparency.checkpoint import Checkpoint, signature_lines
@@ -37,8 +37,10 @@ class AnchorProblem(StrEnum):
     LOG_DIFFERS = "log-differs"
 
 
-class AnchorFault(Exception):
+class AnchorFault(KubemintError):
     """An anchor could not be read or written, or holds what the log contradicts."""
+
+    code = "anchor-fault"
 
     def __init__(self, problem: AnchorProblem, message: str) -> None:
         super().__init__(message)
@@ -189,7 +191,7 @@ class UrlAnchor:
                 method, self.url, ca_file=self.ca_file, seconds=ANCHOR_SECONDS, body=body, headers=headers
             )
         except ExchangeFailed as fault:
-            raise AnchorFault(AnchorProblem.UNREACHABLE, str(fault)) from None
+            raise AnchorFault(AnchorProblem.UNREACHABLE, fault.message) from None
 
 
 def _put_headers(found: Reply | None) -> dict[str, str]:
