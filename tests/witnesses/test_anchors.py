@@ -396,7 +396,11 @@ def test_a_start_is_refused(adapter: Adapter, tmp_path: Path, url: Place, entrie
     grow(adapter, 3)
     file, log = tmp_path / "checkpoint", adapter.log()
     foreign = other_log(entries, adapter, tmp_path)
-    message = "older than its anchor: 3 entries, not 9" if entries > 3 else "not the one of its anchor"
+    message = (
+        "older than its anchor: 3 entries, not 9"
+        if entries > 3
+        else "holds a checkpoint of other entries than the first 2 of this log"
+    )
     file.write_text(foreign)
     url.body = foreign.encode()
     for anchors in (_log(_file(file)), _log(_url(url.url))):
