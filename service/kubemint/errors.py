@@ -16,10 +16,14 @@
     │   ├── ServiceRefused        a client's view: the service answered with a problem
     │   └── IdempotencyConflict   the key was used for another request, or its certificate is over
     ├── LedgerUnavailable         the record could not be made durable, so nothing was handed out
+    │   └── LedgerDamaged         the ledger can be read, and contradicts itself or what the log has signed
     ├── IdentityUnavailable       who vouches for the requester cannot be asked, so nothing is known of it
     ├── SigningFailed             the issuer key did not sign, or what it signed is not what was decided
     ├── InvalidDocument           YAML or JSON that cannot be read, or could be read in two ways
     ├── InvalidProof              what should show that the log was not changed does not show it
+    ├── ExchangeFailed            somebody outside did not answer (kubemint.witnesses.exchange)
+    ├── AnchorFault               an anchor is away, or the log contradicts it (kubemint.witnesses.anchors)
+    ├── NotCosigned               a witness did not cosign, and why (kubemint.witnesses.witness)
     ├── ServiceUnavailable        the service was asked and did not answer, or answered with a fault
     └── ConfigurationError        the service must not start like this
 
@@ -149,6 +153,13 @@ class LedgerUnavailable(KubemintError):
     """The ledger did not confirm that the record is durable. The write may have taken effect or not."""
 
     code = "ledger-unavailable"
+
+
+class LedgerDamaged(LedgerUnavailable):
+    """What the ledger holds contradicts itself or what was signed: it was damaged, changed, or is an old copy.
+
+    To a client it is as a ledger that is away; waiting does not mend it.
+    """
 
 
 class IdentityUnavailable(KubemintError):

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,7 +31,7 @@ from kubemint.ledger.partitions import make_ahead
 from kubemint.ledger.proven import ProvenEntries
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.revocations import RevocationReader
-from kubemint.ledger.schema import migrate
+from kubemint.ledger.schema import check_head, migrate
 from kubemint.ledger.stores import Store, open_store
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.policy.rules import CertificateRule, Policy
@@ -197,6 +198,8 @@ def prepare(config: Config) -> None:
     _check_other_authorities(config, issuer)
     check_settings(config.log)
     migrate_ledger(config)
+    with closing(store_of(config).writable()) as database:
+        check_head(database, log_keys_of(config))
     _compare_with_anchors(config)
 
 

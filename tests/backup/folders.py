@@ -35,7 +35,7 @@ def back_up(adapter: Adapter, folder: Path, archive: Path | None = None) -> Copi
     with into.exclusive():
         log = LedgerLog(adapter.engine, adapter.keys, Archive(archive))
         copied = copy_log(log, adapter.keys, into, ignore)
-        complete(into, manifest_of(copied), copied, adapter.keys)
+        complete(into, manifest_of(copied), copied)
     return copied
 
 

@@ -99,6 +99,16 @@ def test_they_are_away(lost: Lost) -> None:
     lost.witness.start()
 
 
+@pytest.mark.parametrize("held", [b"", b"garbage", b"\xff\xfe", b"log.test/ledger\n1\nAAAA\n\n- x y\n"])
+def test_an_anchor_that_was_spoilt(lost: Lost, held: bytes) -> None:
+    """An anchor that holds what this log has not signed was spoilt by somebody, and is no anchor that is away."""
+    lost.address.body = held
+    _, by_anchor = lost.names
+    ran = restore(lost.copy, "--without-witnesses", "--accept-loss")
+    assert_refused(ran, lost.copy, by_anchor)
+    assert "holds no checkpoint of this log" in ran.output
+
+
 def test_one_that_does_not_know_the_log(lost: Lost) -> None:
     """An answer that tells nothing is no agreement."""
     lost.witness.answer = saying(404)

@@ -164,7 +164,7 @@ PROOFS: dict[str, Callable[[int], Asking]] = {
     "receipt": lambda index: lambda log: log.receipt(index),
     "inclusion": lambda index: lambda log: log.inclusion(index, None),
     "inclusion in a smaller tree": lambda index: lambda log: log.inclusion(index, SIZE - 1),
-    "consistency": lambda index: lambda log: log.consistency(index, None),
+    "consistency": lambda index: lambda log: log.consistency(index + 1, None),
     "consistency of smaller trees": lambda index: lambda log: log.consistency(index + 1, SIZE - 1),
 }
 TAMPERINGS: dict[str, tuple[Any, int]] = {

@@ -72,7 +72,7 @@ def _longest_wait(service: RunningService, clients: int) -> float:
     """
     config = settings.load(service.directory / "kubemint.yaml")
     rounds = math.ceil(clients / config.server.threads) + 1
-    return rounds * config.ledger_lock_wait.total_seconds() + 1
+    return rounds * config.ledger.lock_wait.total_seconds() + 1
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from csrs import pem, private_key
@@ -142,3 +143,11 @@ def test_a_ledger_in_a_folder_that_is_not_there(config: Path) -> None:
     """A ledger whose folder is missing is not made elsewhere."""
     change_yaml(config, lambda settings: settings["ledger"].update(url="sqlite:///nowhere/ledger.db"))
     assert "ledger.db" in _start(config)
+
+
+def test_a_ledger_that_another_key_has_signed(config: Path) -> None:
+    """With a log key that did not sign the ledger nothing is served, and the line says what was not signed."""
+    key = Ed25519PrivateKey.generate()
+    pem_octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    config.with_name("log.key").write_bytes(pem_octets)
+    assert "the head of the ledger is not what was signed" in _start(config)

@@ -34,7 +34,7 @@ from ledger.adapters import Adapter, SqliteAdapter, new_keys
 from ledger.events import issued
 from transparency.cosigner import Cosigner
 from witnesses.place import Place, place
-from witnesses.watching import eventually, now, watched
+from witnesses.watching import change_a_leaf, eventually, now, watched
 from witnesses.witness import TestWitness
 
 NUMBERS = itertools.count(1)
@@ -292,6 +292,54 @@ def test_a_running_service_is_told_of_an_old_copy(sqlite_adapter: SqliteAdapter,
     assert anchor.read() == held
 
 
+def test_a_log_that_contradicts_itself_is_told_of(
+    sqlite_adapter: SqliteAdapter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A ledger changed behind the log's back must stop its anchors with an alarm, once and again counted."""
+    before = _faults("log-differs")
+    anchor = FileAnchor(tmp_path / "checkpoint")
+    held = grow(sqlite_adapter, 3)
+    update(sqlite_adapter, anchor, held)
+    grow(sqlite_adapter, 2)
+    change_a_leaf(sqlite_adapter, 1)
+    running = Anchoring([anchor], sqlite_adapter.log(), sqlite_adapter.log(), sqlite_adapter.keys)
+    for count in (1, 2):
+        running.write()
+        assert _faults("log-differs") == before + count
+    assert anchor.read() == held
+    assert [one.levelname for one in caplog.records if "ALARM" in one.message] == ["ERROR"]
+
+
+@pytest.mark.parametrize("forged", ["garbage", "log.test/ledger\n9\nAAAA\n"])
+def test_what_the_log_has_not_signed_is_written_nowhere(
+    sqlite_adapter: SqliteAdapter, tmp_path: Path, forged: str
+) -> None:
+    """A head that was written into the database by hand must not get into an anchor that holds nothing yet."""
+    before = _faults("log-differs")
+    grow(sqlite_adapter)
+    sqlite_adapter.execute(f"UPDATE head SET checkpoint = '{forged}'")
+    anchor = FileAnchor(tmp_path / "checkpoint")
+    Anchoring([anchor], sqlite_adapter.log(), sqlite_adapter.log(), sqlite_adapter.keys).write()
+    assert _faults("log-differs") == before + 1
+    assert anchor.read() is None
+
+
+def test_a_ledger_that_is_away_is_no_fault_of_an_anchor(sqlite_adapter: SqliteAdapter, tmp_path: Path) -> None:
+    """What cannot be read proves nothing: the anchor stays, uncounted, and is written once that can be."""
+    anchor = FileAnchor(tmp_path / "checkpoint")
+    update(sqlite_adapter, anchor, grow(sqlite_adapter))
+    newer = grow(sqlite_adapter)
+    running = Anchoring([anchor], sqlite_adapter.log(), sqlite_adapter.log(), sqlite_adapter.keys)
+    before = [_faults(problem.value) for problem in AnchorProblem]
+    sqlite_adapter.execute("ALTER TABLE head RENAME TO away")
+    running.write()
+    assert size_in(sqlite_adapter, anchor.read()) == 1
+    assert [_faults(problem.value) for problem in AnchorProblem] == before
+    sqlite_adapter.execute("ALTER TABLE away RENAME TO head")
+    running.write()
+    assert anchor.read() == newer
+
+
 def test_anchors_hold_what_is_witnessed(sqlite_adapter: SqliteAdapter, tmp_path: Path, w1: TestWitness) -> None:
     """Where witnesses are required, an anchor holds the last checkpoint that has their cosignatures."""
     anchor = FileAnchor(tmp_path / "checkpoint")
@@ -348,7 +396,11 @@ def test_a_start_is_refused(adapter: Adapter, tmp_path: Path, url: Place, entrie
     grow(adapter, 3)
     file, log = tmp_path / "checkpoint", adapter.log()
     foreign = other_log(entries, adapter, tmp_path)
-    message = "older than its anchor: 3 entries, not 9" if entries > 3 else "not the one of its anchor"
+    message = (
+        "older than its anchor: 3 entries, not 9"
+        if entries > 3
+        else "holds a checkpoint of other entries than the first 2 of this log"
+    )
     file.write_text(foreign)
     url.body = foreign.encode()
     for anchors in (_log(_file(file)), _log(_url(url.url))):

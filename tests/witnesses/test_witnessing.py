@@ -13,9 +13,10 @@ from kubemint.ledger.reader import Filter, State
 from kubemint.transparency.checkpoint import open_cosignature, signature_lines
 from kubemint.transparency.receipt import verify_receipt
 from kubemint.transparency.tiles import Tile
+from kubemint.witnesses.witness import Fault
 from ledger.adapters import Adapter, SqliteAdapter
 from ledger.events import NOW, answered, issued, refused, requested
-from witnesses.watching import HURRIED, Watched, eventually, watched, witness_faults
+from witnesses.watching import HURRIED, Watched, change_a_leaf, eventually, watched, witness_faults
 from witnesses.witness import TestWitness, saying
 
 
@@ -129,6 +130,22 @@ def test_a_witness_that_fails_holds_nobody_up_for_long(sqlite_adapter: SqliteAda
         eventually(lambda: ours.witnessing.has_covered(size))  # by itself, as nobody asks
         ours.witnessing.check()
         ours.witnessing.wait_for(size)
+
+
+def test_a_log_that_contradicts_itself_is_no_fault_of_its_witness(
+    sqlite_adapter: SqliteAdapter, w1: TestWitness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A ledger that gives no proof must be told of as what it is: an alarm, counted for no witness."""
+    before = [witness_faults(w1.cosigner.name, fault.value) for fault in Fault]
+    with watched(sqlite_adapter, w1) as ours:
+        ours.witnessing.wait_for(record(sqlite_adapter, 1, 2, 3))
+        size = record(sqlite_adapter, 4, 5)
+        change_a_leaf(sqlite_adapter, 1)
+        with pytest.raises(LedgerUnavailable):
+            ours.witnessing.wait_for(size)
+        eventually(lambda: [one for one in caplog.records if "ALARM: the log contradicts itself" in one.message])
+        assert [witness_faults(w1.cosigner.name, fault.value) for fault in Fault] == before
+        assert ours.public.size() == 3
 
 
 def test_a_witness_that_hangs_is_waited_for_so_long(sqlite_adapter: SqliteAdapter, w1: TestWitness) -> None:

@@ -16,7 +16,7 @@ from kubemint.witnesses.reading import WitnessedLog, WitnessedReader
 from kubemint.witnesses.standing import Standing, WitnessTimes
 from kubemint.witnesses.witness import Witness
 from kubemint.witnesses.witnessing import Witnessing
-from ledger.adapters import Adapter
+from ledger.adapters import Adapter, SqliteAdapter
 from witnesses.witness import TestWitness
 
 HURRIED = WitnessTimes(wait=1.5, request=0.8, poll=0.05, pause=0.1, pause_max=0.2, rest=0.05)
@@ -75,6 +75,12 @@ def watched(
         yield Watched(witnessing=witnessing, kept=kept, log=log, public=public, reader=reader, announced=announced)
     finally:
         witnessing.close()
+
+
+def change_a_leaf(adapter: SqliteAdapter, index: int) -> None:
+    """Change the hash of an entry, as the administrator of the database can."""
+    adapter.execute("DROP TRIGGER entries_no_update")
+    adapter.execute(f'UPDATE entries SET leaf_hash = zeroblob(32) WHERE "index" = {index}')
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:

@@ -56,7 +56,7 @@ def backup(directory: Path, config_file: Path | None, passphrase_file: Path | No
             files |= _keys_of_earlier(folder, needed, files)
             for name, content in files.items():
                 folder.write(name, content)
-            complete(folder, _manifest(copied, files), copied, keys)
+            complete(folder, _manifest(copied, files), copied)
     finally:
         engine.dispose()
     _tell(directory, copied, needed, files)

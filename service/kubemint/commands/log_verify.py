@@ -23,7 +23,7 @@ from kubemint.ledger.verify_findings import Finding, FindingCode, NotChecked, Ou
 from kubemint.ledger.verify_seen import read_anchors, read_seen
 from kubemint.signing.pem import load_certificates
 from kubemint.transparency.checkpoint import Checkpoint, NoteVerifier
-from kubemint.wiring import log_keys_of
+from kubemint.wiring import kept_for, load_policy_of, log_keys_of
 from kubemint.x509.recorded import recorded_differences
 
 SHOWN_MAX: Final = 1000  # of findings in JSON; the rest is counted
@@ -105,7 +105,7 @@ def _verify_database(options: dict[str, Any], progress: Progress) -> Iterator[Ou
     anchored, outcomes = read_anchors(settings.log.anchors, verifiers)
     yield from outcomes
     known = Known(verifiers=verifiers, issuers=issuers, seen=(*seen, *anchored))
-    kept = Kept(retention=settings.ledger.retention, archive=settings.ledger.archive)
+    kept = Kept(retention=kept_for(settings, load_policy_of(settings)), archive=settings.ledger.archive)
     yield from verify_ledger(open_ledger(settings), known, kept, now=datetime.now(UTC), progress=progress)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Final
+from typing import Final, assert_never
 
 from kubemint.config_ledger import Anchor as AnchorSettings
 from kubemint.config_ledger import Log
@@ -17,9 +17,10 @@ from kubemint.errors import InvalidProof
 from kubemint.ledger.backup_folder import BackupFolder
 from kubemint.ledger.growing import LogKeys
 from kubemint.transparency.checkpoint import Checkpoint, NoteVerifier
+from kubemint.transparency.following import Differs, Follows, Older, follows_from
 from kubemint.transparency.tiles import nodes_from_tiles
-from kubemint.transparency.tree import Nodes, consistency_proof, verify_consistency
-from kubemint.witnesses.anchors import Anchor, AnchorFault, FileAnchor, UrlAnchor
+from kubemint.transparency.tree import Nodes, consistency_proof
+from kubemint.witnesses.anchors import AnchorFault, AnchorProblem, FileAnchor, UrlAnchor
 from kubemint.witnesses.witness import Candidate, Fault, NotCosigned, Witness
 
 _SECONDS: Final = 10.0  # for one answer
@@ -75,26 +76,29 @@ def _ask_anchor(settings: AnchorSettings, keys: LogKeys, backup: BackedUpLog) ->
     anchor = (
         UrlAnchor(settings.url or "", settings.ca_file) if settings.file is None else FileAnchor(settings.file)
     )
-    source, ours = f"anchor {anchor.name}", backup.checkpoint
+    source, size = f"anchor {anchor.name}", backup.checkpoint.size
     try:
-        known = _known_to(anchor, keys)
-    except (AnchorFault, InvalidProof) as fault:
-        return Testimony(source=source, standing=Standing.UNKNOWN, message=str(fault))
-    if known.size > ours.size:
-        told = f"knows {known.size} entries, and the backup has {ours.size}"
-        return Testimony(source=source, standing=Standing.AHEAD, message=told, size=known.size)
-    try:
-        verify_consistency(known.size, known.root, ours.size, ours.root, backup.prove(known.size))
-    except InvalidProof as fault:
+        if (held := anchor.read()) is None:
+            told = "holds nothing, or does not tell it"
+            return Testimony(source=source, standing=Standing.UNKNOWN, message=told)
+        found = follows_from(held, backup.checkpoint, keys.open, backup.prove)
+    except AnchorFault as fault:
+        is_away = fault.problem is AnchorProblem.UNREACHABLE
+        standing = Standing.UNKNOWN if is_away else Standing.DIFFERS
+        return Testimony(source=source, standing=standing, message=fault.message)
+    except InvalidProof as fault:  # the backup does not even hold together
         return Testimony(source=source, standing=Standing.DIFFERS, message=fault.message)
-    told = f"knows {known.size} entries, and they are the first of the backup"
-    return Testimony(source=source, standing=Standing.AGREES, message=told)
-
-
-def _known_to(anchor: Anchor, keys: LogKeys) -> Checkpoint:
-    if (held := anchor.read()) is None:
-        raise InvalidProof("holds nothing, or does not tell it")
-    return keys.open(held)
+    match found:
+        case Follows(seen=seen):
+            told = f"knows {seen.size} entries, and they are the first of the backup"
+            return Testimony(source=source, standing=Standing.AGREES, message=told)
+        case Older(seen=seen):
+            told = f"knows {seen.size} entries, and the backup has {size}"
+            return Testimony(source=source, standing=Standing.AHEAD, message=told, size=seen.size)
+        case Differs(problem=problem):
+            return Testimony(source=source, standing=Standing.DIFFERS, message=f"holds {problem}")
+        case _ as never:
+            assert_never(never)
 
 
 def _ask_witness(settings: WitnessSettings, backup: BackedUpLog, clock: Callable[[], datetime]) -> Testimony:

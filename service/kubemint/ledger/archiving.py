@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, RowMapping, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from kubemint.errors import LedgerUnavailable
+from kubemint.errors import LedgerDamaged, LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.archive import Archive
 from kubemint.record import EventKind
@@ -112,7 +112,7 @@ def _write(engine: Engine, archive: Archive, bundles: list[_Bundle], old: int, e
         with _ours(), engine.connect() as connection:
             hashes = _tile(connection, tile)
         if hashes is None:
-            raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
+            raise LedgerDamaged(f"the log has lost tile {tile.level}/{tile.index}")
         archive.write_tile(tile, hashes)
 
 

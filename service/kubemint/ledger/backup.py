@@ -8,16 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import assert_never
 
 import orjson
 
-from kubemint.errors import ConfigurationError, InvalidProof, LedgerUnavailable
+from kubemint.errors import ConfigurationError, InvalidProof, LedgerDamaged
 from kubemint.ledger.backup_folder import CHECKPOINT, MANIFEST, BackupFolder, bundle_name, tile_name
 from kubemint.ledger.backup_manifest import Manifest
 from kubemint.ledger.backup_tree import BundleTree, bundle_widths
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.transparency.checkpoint import Checkpoint
+from kubemint.transparency.following import Differs, Follows, Older, follows_from
 from kubemint.transparency.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -35,13 +37,17 @@ Bodies = tuple[bytes, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopiedLog:
-    """What was copied: the checkpoint, how the entries count by kind, the octets of all bodies."""
+    """What was copied: the checkpoint, how the entries count by kind, the octets of all bodies.
+
+    `replaced` is the checkpoint of the backup that was there before, None if there was none.
+    """
 
     note: str
     checkpoint: Checkpoint
     kinds: Mapping[str, int]
     octets: int
     bundles_written: int
+    replaced: Checkpoint | None
 
 
 def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Progress) -> CopiedLog:
@@ -51,10 +57,11 @@ def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Prog
 
     Raises:
         ConfigurationError: the folder holds a backup of another log or of a newer one, or cannot be written.
-        LedgerUnavailable: the ledger cannot be read, or is not what was signed.
+        LedgerDamaged: the ledger is not what was signed.
+        LedgerUnavailable: it cannot be read.
     """
     note, checkpoint = log.head()
-    _check_previous(log, keys, folder, checkpoint)
+    replaced = _replaced(log, keys, folder, checkpoint)
     tree, kinds, octets, written = BundleTree(), Counter[str](), 0, 0
     for index, width in bundle_widths(checkpoint.size):
         leaf_tile = _tile(log, Tile(0, index, width))
@@ -70,59 +77,60 @@ def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Prog
     for tile, tile_hashes in tree.partial_tiles():
         folder.write_tile(tile, tile_hashes)
     if tree.frontier.root() != checkpoint.root:
-        raise LedgerUnavailable("the entries are not those of the signed checkpoint: see `kubemint log verify`")
+        raise LedgerDamaged("the entries are not those of the signed checkpoint: see `kubemint log verify`")
     return CopiedLog(
         note=note,
         checkpoint=checkpoint,
         kinds=MappingProxyType(dict(sorted(kinds.items()))),
         octets=octets,
         bundles_written=written,
+        replaced=replaced,
     )
 
 
-def complete(folder: BackupFolder, manifest: Manifest, copied: CopiedLog, keys: LogKeys) -> None:
+def complete(folder: BackupFolder, manifest: Manifest, copied: CopiedLog) -> None:
     """Make what was copied the backup: manifest, then checkpoint; and take away what only the last one needed.
 
     Raises:
         ConfigurationError: it cannot be written.
     """
-    previous = _previous(folder, keys)
     folder.sync()
     folder.write(MANIFEST, manifest.encode())
     # Between the two, the folder is no whole backup, and says so; the next run mends it.
     folder.write(CHECKPOINT, copied.note.encode())
     folder.sync()
-    if previous is not None:
-        for name in set(_partial_names(previous.size)) - set(_partial_names(copied.checkpoint.size)):
+    if copied.replaced is not None:
+        for name in set(_partial_names(copied.replaced.size)) - set(_partial_names(copied.checkpoint.size)):
             folder.remove(name)
 
 
-def _check_previous(log: LedgerLog, keys: LogKeys, folder: BackupFolder, checkpoint: Checkpoint) -> None:
-    """Refuse to replace a good backup by one of a ledger that is older, or was rewritten."""
-    if (previous := _previous(folder, keys)) is None:
-        return
-    if previous.size > checkpoint.size:
-        problem = f"holds {previous.size} entries, and the ledger {checkpoint.size}: the ledger is the older one"
-        raise ConfigurationError(str(folder.folder), [problem])
-    _, old, _ = log.consistency(previous.size, checkpoint.size)
-    if old.root != previous.root:
-        problem = f"holds {previous.size} entries that are not those of the ledger, which was rewritten since"
-        raise ConfigurationError(str(folder.folder), [problem])
+def _replaced(log: LedgerLog, keys: LogKeys, folder: BackupFolder, checkpoint: Checkpoint) -> Checkpoint | None:
+    """Give the checkpoint of the backup that is there, if it may be replaced; None if there is none.
 
-
-def _previous(folder: BackupFolder, keys: LogKeys) -> Checkpoint | None:
-    """Give the checkpoint of the backup that is there; None if there is none."""
+    A good backup is not replaced by one of a ledger that is older, or was rewritten.
+    """
     if not folder.has(CHECKPOINT):
         return None
     try:
-        return keys.open(folder.checkpoint())
+        note = folder.checkpoint()
     except InvalidProof as fault:
-        raise ConfigurationError(str(folder.folder), [f"is no backup of this log: {fault.message}"]) from None
+        raise ConfigurationError(str(folder.folder), [f"holds no checkpoint: {fault.message}"]) from None
+    found = follows_from(note, checkpoint, keys.open, lambda size: log.consistency(size, checkpoint.size)[0])
+    match found:
+        case Follows(seen=seen):
+            return seen
+        case Older(seen=seen):
+            told = f"holds {seen.size} entries, and the ledger {checkpoint.size}: the ledger is the older one"
+        case Differs(problem=problem):
+            told = f"holds {problem}; was the ledger rewritten since, or is this another folder?"
+        case _ as never:
+            assert_never(never)
+    raise ConfigurationError(str(folder.folder), [told])
 
 
 def _tile(log: LedgerLog, tile: Tile) -> bytes:
     if (hashes := log.tile(tile)) is None:
-        raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
+        raise LedgerDamaged(f"the log has lost tile {tile.level}/{tile.index}")
     return hashes
 
 
@@ -133,7 +141,7 @@ def _recorded(log: LedgerLog, index: int, width: int, leaf_tile: bytes) -> Bodie
     if not _are_of(bodies, leaf_tile):
         first = index * TILE_WIDTH
         told = f"entries {first} to {first + width - 1} are not those of their tile: see `kubemint log verify`"
-        raise LedgerUnavailable(told)
+        raise LedgerDamaged(told)
     return bodies
 
 
@@ -154,7 +162,7 @@ def _kind(body: bytes) -> str:
     try:
         return str(orjson.loads(body)["kind"])
     except (ValueError, KeyError, TypeError):
-        raise LedgerUnavailable("an entry of the ledger cannot be read") from None
+        raise LedgerDamaged("an entry of the ledger cannot be read") from None
 
 
 def _partial_names(size: int) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from kubemint.errors import InvalidProof, LedgerUnavailable
+from kubemint.errors import InvalidProof, LedgerDamaged
 from kubemint.ledger import tables
 from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.conditions import Pending, first_unmet
@@ -103,7 +103,7 @@ class Batch:
             try:
                 verify_inclusion(entry.index, growth.frontier.size, hashed, proof, growth.root)
             except InvalidProof as fault:
-                raise LedgerUnavailable(f"entry {entry.index} is not in the tree: {fault.message}") from None
+                raise LedgerDamaged(f"entry {entry.index} is not in the tree: {fault.message}") from None
             self._receipts[entry.index] = Receipt(
                 index=entry.index, proof=proof, checkpoint=self.head.checkpoint, extra=event.body
             )

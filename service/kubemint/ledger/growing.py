@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from kubemint.errors import InvalidProof, LedgerUnavailable
+from kubemint.errors import InvalidProof, LedgerDamaged, LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.statements import Cursor, Statements
 from kubemint.transparency.checkpoint import Checkpoint, NoteSigner, NoteVerifier, open_checkpoint
@@ -71,20 +71,20 @@ class Sealer:
         """Give the frontier of a head that is what was signed.
 
         Raises:
-            LedgerUnavailable: it is not, or the ledger is older than it was, or another one.
+            LedgerDamaged: it is not, or the ledger is older than it was, or another one.
         """
         if (known := self._known) is not None:
             if head.size < known.size:
-                raise LedgerUnavailable(f"the ledger has {head.size} entries and had {known.size}: an old copy?")
+                raise LedgerDamaged(f"the ledger has {head.size} entries and had {known.size}: an old copy?")
             if head.size == known.size and head.frontier != known.frontier:
-                raise LedgerUnavailable(f"the ledger has {head.size} entries as before, and they are others")
+                raise LedgerDamaged(f"the ledger has {head.size} entries as before, and they are others")
         try:
             frontier = Frontier.decode(head.size, head.frontier)
             # The whole head is compared: beside the checkpoint that is known, somebody may put another frontier.
             if head != known:
                 self._check_signature(head, frontier)
         except InvalidProof as fault:
-            raise LedgerUnavailable(f"the head of the ledger is not what was signed: {fault.message}") from None
+            raise LedgerDamaged(f"the head of the ledger is not what was signed: {fault.message}") from None
         return frontier
 
     def seal(self, size: int, root: bytes) -> str:
@@ -107,11 +107,11 @@ def read_head(cursor: Cursor, statements: Statements) -> Head:
     """Lock the head and read it.
 
     Raises:
-        LedgerUnavailable: there is none.
+        LedgerDamaged: there is none.
     """
     cursor.execute(statements.lock_head)
     if (row := cursor.fetchone()) is None:
-        raise LedgerUnavailable("the ledger has lost its head")
+        raise LedgerDamaged("the ledger has lost its head")
     size, frontier, checkpoint = row
     return Head(size=size, frontier=bytes(frontier), checkpoint=checkpoint)
 
@@ -144,7 +144,7 @@ def store_tree(connection: Connection) -> None:
     """Build the tree of all entries that are there into an empty one: tiles, and an unsigned head.
 
     Raises:
-        LedgerUnavailable: an entry is missing.
+        LedgerDamaged: an entry is missing.
     """
     statements = Statements(connection.engine)
     cursor: Cursor = connection.connection.cursor()
@@ -156,7 +156,7 @@ def store_tree(connection: Connection) -> None:
         cursor.execute(statements.leaf_hashes, (frontier.size, step_end))
         leaf_hashes = [bytes(row[0]) for row in cursor.fetchall()]
         if len(leaf_hashes) != step_end - frontier.size:
-            raise LedgerUnavailable(f"of the entries {frontier.size} to {step_end - 1} some are missing")
+            raise LedgerDamaged(f"of the entries {frontier.size} to {step_end - 1} some are missing")
         write_tiles(frontier.size, leaf_hashes, cursor, statements)
         frontier = grow(frontier, leaf_hashes).frontier
     write_head(Head(size=end, frontier=frontier.encode(), checkpoint=""), end, cursor, statements)
@@ -166,12 +166,15 @@ def sign_first(keys: LogKeys, cursor: Cursor, statements: Statements) -> None:
     """Sign the head of a tree that was built just now. A head that is signed is left alone.
 
     Raises:
-        LedgerUnavailable: the frontier does not fit the size.
+        LedgerDamaged: the frontier does not fit the size.
     """
     head = read_head(cursor, statements)
     if head.checkpoint:
         return
-    frontier = Frontier.decode(head.size, head.frontier)
+    try:
+        frontier = Frontier.decode(head.size, head.frontier)
+    except InvalidProof as fault:
+        raise LedgerDamaged(f"the head of the ledger is not that of a tree: {fault.message}") from None
     note = Sealer(keys).seal(head.size, frontier.root())
     write_head(Head(size=head.size, frontier=head.frontier, checkpoint=note), head.size, cursor, statements)
 

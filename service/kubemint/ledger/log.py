@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from kubemint.errors import InvalidProof, LedgerUnavailable, NotFound
+from kubemint.errors import InvalidProof, LedgerDamaged, LedgerUnavailable, NotFound
 from kubemint.ledger import tables
 from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.growing import LogKeys
@@ -21,6 +21,7 @@ from kubemint.transparency.cosigned import with_cosignatures_of
 from kubemint.transparency.receipt import Receipt
 from kubemint.transparency.tiles import TILE_WIDTH, Tile, encode_entries, nodes_from_tiles
 from kubemint.transparency.tree import (
+    Frontier,
     Nodes,
     consistency_proof,
     inclusion_proof,
@@ -51,7 +52,7 @@ class LedgerLog:
             return self._newest(connection)
 
     def head(self) -> tuple[str, Checkpoint]:
-        """Give the newest checkpoint as the log has signed it, and what it says. Raises as `checkpoint` does."""
+        """Give the newest checkpoint as the log has signed it, and what it says. Raises as `receipt` does."""
         with self._reading() as connection:
             note = _checkpoint(connection)
         return note, self._open(note)
@@ -77,7 +78,8 @@ class LedgerLog:
 
         Raises:
             NotFound: there is no such entry yet.
-            LedgerUnavailable: the ledger cannot be read, or the proof does not hold.
+            LedgerDamaged: the proof does not hold.
+            LedgerUnavailable: the ledger cannot be read.
         """
         with self._reading() as connection:
             note = self._newest(connection)
@@ -85,7 +87,7 @@ class LedgerLog:
             if not 0 <= index < signed.size:
                 raise NotFound(f"The log has {signed.size} entries, and no entry {index}.")
             if not (bodies := _bodies(connection, index, 1, self._archive)):
-                raise LedgerUnavailable(f"the log has lost entry {index}")
+                raise LedgerDamaged(f"the log has lost entry {index}")
             (body,) = bodies
             proof = inclusion_proof(index, signed.size, _nodes(connection, signed.size))
         with _held():
@@ -97,7 +99,8 @@ class LedgerLog:
 
         Raises:
             NotFound: there is no such entry in a tree of that size, or no such tree yet.
-            LedgerUnavailable: the ledger cannot be read, or the proof does not hold.
+            LedgerDamaged: the proof does not hold.
+            LedgerUnavailable: the ledger cannot be read.
         """
         with self._reading() as connection:
             tree, node = self._tree(connection, size)
@@ -128,14 +131,17 @@ class LedgerLog:
         return note
 
     def _tree(self, connection: Connection, size: int | None) -> tuple[Checkpoint, Nodes]:
-        """Give the tree of a size, as its signed head would tell of it."""
+        """Give the tree of a size, as its signed head would tell of it: the newest one begins with it."""
         newest = self._open(self._newest(connection))
+        node = _nodes(connection, newest.size)
         if size is None or size == newest.size:
-            return newest, _nodes(connection, newest.size)
+            return newest, node
         if not 0 <= size <= newest.size:
             raise NotFound(f"The log has {newest.size} entries, not {size}.")
-        node = _nodes(connection, size)
-        return Checkpoint(origin=newest.origin, size=size, root=root(size, node)), node
+        tree = Checkpoint(origin=newest.origin, size=size, root=root(size, node))
+        proof = consistency_proof(size, newest.size, node)
+        verify_consistency(size, tree.root, newest.size, newest.root, proof)  # else nothing signed speaks for it
+        return tree, node
 
     def _open(self, note: str) -> Checkpoint:
         with _held():
@@ -144,7 +150,7 @@ class LedgerLog:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
-            with _held(), self._engine.connect() as connection:
+            with _held(), self._engine.begin() as connection:  # why it is committed: reader.py
                 yield connection
         except SQLAlchemyError as fault:
             raise LedgerUnavailable("the ledger cannot be read") from fault
@@ -156,7 +162,7 @@ def _held() -> Iterator[None]:
     try:
         yield
     except InvalidProof as fault:
-        raise LedgerUnavailable(f"the log does not prove itself: {fault.message}") from None
+        raise LedgerDamaged(f"the log does not prove itself: {fault.message}") from None
 
 
 def _checkpoint(connection: Connection) -> str:
@@ -167,10 +173,29 @@ def _nodes(connection: Connection, size: int) -> Nodes:
     def read(tile: Tile) -> bytes:
         found = _tile(connection, tile)
         if found is None:
-            raise LedgerUnavailable(f"the log has lost tile {tile.level}/{tile.index}")
+            raise LedgerDamaged(f"the log has lost tile {tile.level}/{tile.index}")
         return found
 
-    return nodes_from_tiles(read, size)
+    right_edge, in_tiles = _right_edge(connection, size), nodes_from_tiles(read, size)
+
+    def node(level: int, index: int) -> bytes:
+        return right_edge.get((level, index)) or in_tiles(level, index)
+
+    return node
+
+
+def _right_edge(connection: Connection, size: int) -> dict[tuple[int, int], bytes]:
+    """Give the subtrees that the head has, by level and index, if it is of this size; else none.
+
+    Every proof needs them. Out of partial tiles, each would take hundreds of rows.
+    """
+    columns = tables.head.c
+    octets = connection.execute(select(columns.frontier).where(columns.size == size)).scalar()
+    if octets is None:
+        return {}
+    levels = [level for level in reversed(range(size.bit_length())) if size >> level & 1]
+    hashes = Frontier.decode(size, bytes(octets)).hashes
+    return {(level, (size >> level) - 1): hashed for level, hashed in zip(levels, hashes, strict=True)}
 
 
 def _tile(connection: Connection, tile: Tile) -> bytes | None:

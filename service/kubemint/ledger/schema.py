@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from kubemint.errors import ConfigurationError, LedgerUnavailable
-from kubemint.ledger.growing import LogKeys, sign_first
+from kubemint.ledger.growing import LogKeys, Sealer, read_head, sign_first
 from kubemint.ledger.statements import Statements
 from kubemint.ledger.writer import WritableDatabase
 
@@ -44,6 +44,16 @@ def migrate(database: WritableDatabase, keys: LogKeys) -> None:
     except SQLAlchemyError as fault:
         cause = fault.orig if isinstance(fault, DBAPIError) else fault
         raise LedgerUnavailable(f"the ledger cannot be opened: {cause}") from fault
+
+
+def check_head(database: WritableDatabase, keys: LogKeys) -> None:
+    """Refuse a ledger that this log's keys have not signed as it stands: nothing could be added to it.
+
+    Raises:
+        LedgerUnavailable: they have not, or it cannot be read.
+    """
+    with database.transaction() as cursor:
+        Sealer(keys).check(read_head(cursor, Statements(database.engine)))
 
 
 def _lock(connection: Connection) -> None:

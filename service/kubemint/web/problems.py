@@ -22,6 +22,7 @@ from kubemint.errors import (
     InvalidDocument,
     InvalidProof,
     KubemintError,
+    LedgerDamaged,
     LedgerUnavailable,
     MalformedRequest,
     NotAuthenticated,
@@ -54,6 +55,7 @@ _STATUS: Final[dict[type[KubemintError], int]] = {
     QuotaExceeded: 429,
     SigningFailed: 500,
     LedgerUnavailable: 503,
+    LedgerDamaged: 503,
     IdentityUnavailable: 503,
 }
 _HEADERS: Final[dict[int, dict[str, str]]] = {
@@ -113,7 +115,7 @@ def _from_ours(error: KubemintError) -> Response:
 
 def _from_proof(error: InvalidProof) -> Response:
     """What the ledger holds does not prove itself; it is no client's fault, and nothing of it is given away."""
-    fault = LedgerUnavailable(f"the log does not prove itself: {error.message}")
+    fault = LedgerDamaged(f"the log does not prove itself: {error.message}")
     fault.__cause__ = error  # for the log
     return _from_ours(fault)
 

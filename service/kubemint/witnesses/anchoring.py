@@ -10,14 +10,14 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from kubemint.errors import LedgerUnavailable
+from kubemint.errors import InvalidProof, LedgerDamaged, LedgerUnavailable
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.metrics import ANCHOR_FAULTS
 from kubemint.witnesses.anchors import Anchor, AnchorFault, AnchorProblem, may_replace
 
 REST_SECONDS: Final = 1.0  # between two writes
-RETRY_SECONDS: Final = 30.0  # to an anchor that failed, if no new entry comes before
+RETRY_SECONDS: Final = 30.0  # to an anchor that has not the newest checkpoint, if no new entry comes before
 STOP_SECONDS: Final = 5.0  # for the last write
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class Anchoring:
         self._keys = keys
         self._written: dict[str, str] = {}
         self._told: dict[str, str] = {}
+        self._is_behind = False
         self._thread = threading.Thread(target=self._run, name="anchors", daemon=True)
         self._changed = threading.Condition()
         # Both below: read and written under self._changed.
@@ -62,20 +63,28 @@ class Anchoring:
         self._thread.join(STOP_SECONDS)
 
     def write(self) -> None:
-        """Write the newest checkpoint to each anchor that has another."""
+        """Write the newest checkpoint to each anchor that has another.
+
+        A ledger that contradicts itself, or what its log has signed, is an alarm for each anchor.
+        """
         try:
-            note = self._public.checkpoint()
+            note = self._newest()
+        except LedgerDamaged as damage:
+            for anchor in self._anchors:
+                self._tell(anchor, _fault_of(damage))
         except LedgerUnavailable:
-            return  # nothing is witnessed yet, or the ledger is away: it says so elsewhere
-        for anchor in self._anchors:
-            if self._written.get(anchor.name) != note:
-                self._write(anchor, note)
+            self._is_behind = True  # nothing is witnessed yet, or the ledger is away: it says so elsewhere
+        else:
+            self._is_behind = False
+            for anchor in self._anchors:
+                if self._written.get(anchor.name) != note:
+                    self._write(anchor, note)
 
     def _run(self) -> None:
         is_last = False
         while not is_last:
             with self._changed:
-                retry = RETRY_SECONDS if self._told else None
+                retry = RETRY_SECONDS if self._told or self._is_behind else None
                 self._changed.wait_for(lambda: self._wanted or self._closed, retry)
                 self._wanted, is_last = False, self._closed
             try:
@@ -88,26 +97,41 @@ class Anchoring:
         with self._changed:
             self._changed.wait_for(lambda: self._closed, REST_SECONDS)
 
+    def _newest(self) -> str:
+        """Give the newest checkpoint; what the log has not signed would pass for it in an empty anchor."""
+        note = self._public.checkpoint()
+        try:
+            self._keys.open(note)
+        except InvalidProof as fault:
+            raise LedgerDamaged(f"the ledger's checkpoint is none of this log: {fault.message}") from None
+        return note
+
     def _write(self, anchor: Anchor, note: str) -> None:
         try:
             anchor.update(note, lambda held: may_replace(held, note, self._log, self._keys))
         except AnchorFault as fault:
-            ANCHOR_FAULTS.labels(fault.problem.value).inc()
             self._tell(anchor, fault)
+        except LedgerDamaged as damage:
+            self._tell(anchor, _fault_of(damage))
         except LedgerUnavailable:
-            pass  # it cannot be proven now that the checkpoint follows
+            self._is_behind = True  # it cannot be proven now that the checkpoint follows
         else:
             self._written[anchor.name] = note
             if self._told.pop(anchor.name, None) is not None:
                 _log.info("an anchor is written again", extra={"anchor": anchor.name})
 
     def _tell(self, anchor: Anchor, fault: AnchorFault) -> None:
-        """Tell once of each state."""
+        """Count a fault, and tell once of each state."""
+        ANCHOR_FAULTS.labels(fault.problem.value).inc()
         if self._told.get(anchor.name) == fault.problem.value:
             return
         self._told[anchor.name] = fault.problem.value
-        told = {"anchor": anchor.name, "problem": str(fault)}
+        told = {"anchor": anchor.name, "problem": fault.message}
         if fault.problem is AnchorProblem.UNREACHABLE:
             _log.warning("an anchor could not be written, the service goes on", extra=told)
         else:
-            _log.error("ALARM: an anchor holds what the log contradicts", extra=told)
+            _log.error("ALARM: the log does not prove that it follows from what an anchor holds", extra=told)
+
+
+def _fault_of(damage: LedgerDamaged) -> AnchorFault:
+    return AnchorFault(AnchorProblem.LOG_DIFFERS, damage.message)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
-from kubemint.errors import InvalidProof
+from kubemint.errors import KubemintError
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.transparency.checkpoint import Checkpoint, signature_lines
+from kubemint.transparency.following import Differs, Follows, Older, follows_from
 from kubemint.witnesses.exchange import REPLY_MAX_OCTETS, ExchangeFailed, Reply, exchange
 
 ANCHOR_SECONDS: Final = 3.0  # of one request, all in all
@@ -37,8 +38,10 @@ class AnchorProblem(StrEnum):
     LOG_DIFFERS = "log-differs"
 
 
-class AnchorFault(Exception):
+class AnchorFault(KubemintError):
     """An anchor could not be read or written, or holds what the log contradicts."""
+
+    code = "anchor-fault"
 
     def __init__(self, problem: AnchorProblem, message: str) -> None:
         super().__init__(message)
@@ -64,21 +67,21 @@ def check_against(unverified_note: str, log: LedgerLog, keys: LogKeys) -> Checkp
 
     Raises:
         AnchorFault: it is no checkpoint of this log, or the log is older than it or another.
-        LedgerUnavailable: the ledger cannot be read.
+        LedgerDamaged: the ledger does not prove itself.
+        LedgerUnavailable: it cannot be read.
     """
-    try:
-        anchored = keys.open(unverified_note)
-    except InvalidProof as fault:
-        raise AnchorFault(AnchorProblem.LOG_DIFFERS, f"holds no checkpoint of this log: {fault.message}") from None
     _, head = log.head()
-    if anchored.size > head.size:
-        problem = f"the ledger is older than its anchor: {head.size} entries, not {anchored.size}"
-        raise AnchorFault(AnchorProblem.LOG_OLDER, problem)
-    _, old, _ = log.consistency(anchored.size, head.size)
-    if old.root != anchored.root:
-        problem = f"the ledger is not the one of its anchor: the first {anchored.size} entries are others"
-        raise AnchorFault(AnchorProblem.LOG_DIFFERS, problem)
-    return anchored
+    found = follows_from(unverified_note, head, keys.open, lambda size: log.consistency(size, head.size)[0])
+    match found:
+        case Follows(seen=anchored):
+            return anchored
+        case Older(seen=anchored):
+            problem = f"the ledger is older than its anchor: {head.size} entries, not {anchored.size}"
+            raise AnchorFault(AnchorProblem.LOG_OLDER, problem)
+        case Differs(problem=problem):
+            raise AnchorFault(AnchorProblem.LOG_DIFFERS, f"holds {problem}")
+        case _ as never:
+            assert_never(never)
 
 
 def may_replace(held: str, note: str, log: LedgerLog, keys: LogKeys) -> bool:
@@ -189,7 +192,7 @@ class UrlAnchor:
                 method, self.url, ca_file=self.ca_file, seconds=ANCHOR_SECONDS, body=body, headers=headers
             )
         except ExchangeFailed as fault:
-            raise AnchorFault(AnchorProblem.UNREACHABLE, str(fault)) from None
+            raise AnchorFault(AnchorProblem.UNREACHABLE, fault.message) from None
 
 
 def _put_headers(found: Reply | None) -> dict[str, str]:

@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kubemint.errors import KubemintError
+
 REPLY_MAX_OCTETS: Final = 64 * 1024  # a hundred signature lines are a third of it
 _ADDRESSES_MAX: Final = 4
 
 
-class ExchangeFailed(Exception):
+class ExchangeFailed(KubemintError):
     """No connection, no proof of who answers, no answer in time, or none that is HTTP of a sensible size."""
+
+    code = "exchange-failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ class Standing:
         is_news = str(fault) != str(self.fault)
         self.is_busy = False
         self._rest(fault)
-        if fault is not None:
+        if fault is not None and fault.fault is not Fault.NOT_ASKED:
             WITNESS_FAULTS.labels(self.witness.key.name, fault.fault.value).inc()
         if is_news:
             self._tell()
@@ -78,5 +78,7 @@ class Standing:
             _log.info("a witness cosigns again", extra={"witness": self.witness.key.name})
         elif self.problem is not None:
             _log.error("ALARM: a witness knows another log than this one", extra=told)
+        elif self.fault.fault is Fault.NOT_ASKED:
+            _log.warning("a witness could not be asked: the ledger gives no proof for it", extra=told)
         else:
             _log.warning("a witness does not cosign", extra=told)

@@ -121,7 +121,7 @@ def check_anchors(settings: Log, log: LedgerLog, keys: LogKeys) -> None:
 
     Raises:
         ConfigurationError: the ledger is older than an anchor or another than it was: a restored old backup?
-        LedgerUnavailable: the ledger cannot be read.
+        LedgerUnavailable: the ledger cannot be read, or contradicts itself (LedgerDamaged).
     """
     for anchor in map(_anchor, settings.anchors):
         try:

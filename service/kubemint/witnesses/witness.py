@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from kubemint.errors import InvalidProof
+from kubemint.errors import InvalidProof, KubemintError
 from kubemint.transparency.checkpoint import NoteVerifier, add_signature_lines
 from kubemint.transparency.cosigned import newest_cosignature
 from kubemint.transparency.notation import decode_number, encode_base64
@@ -28,16 +28,19 @@ _SIZE_TYPE: Final = "text/x.tlog.size"
 
 
 class Fault(StrEnum):
-    """Why there is no cosignature: values of a metric's label."""
+    """Why there is no cosignature: values of a metric's label, but for `NOT_ASKED`, which is no witness' fault."""
 
+    NOT_ASKED = "not-asked"  # the ledger gave no proof to show it
     UNREACHABLE = "unreachable"
     MISBEHAVED = "misbehaved"
     LOG_OLDER = "log-older"
     LOG_DIFFERS = "log-differs"
 
 
-class NotCosigned(Exception):
+class NotCosigned(KubemintError):
     """A witness did not cosign; `size` is what it knows, where the log is older than that."""
+
+    code = "not-cosigned"
 
     def __init__(self, fault: Fault, problem: str, size: int = 0) -> None:
         super().__init__(problem)
@@ -107,7 +110,7 @@ class Witness:
                 headers=headers,
             )
         except ExchangeFailed as fault:
-            raise NotCosigned(Fault.UNREACHABLE, str(fault)) from None
+            raise NotCosigned(Fault.UNREACHABLE, fault.message) from None
 
     def _cosignature(self, unverified_body: bytes, note: str) -> str:
         try:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from kubemint.errors import LedgerUnavailable
+from kubemint.errors import LedgerDamaged, LedgerUnavailable
 from kubemint.ledger.log import LedgerLog
 from kubemint.metrics import WITNESSED_SIZE
 from kubemint.transparency.checkpoint import NoteVerifier
@@ -150,6 +150,8 @@ class Witnessing:
         while self._sleep_until_due():
             try:
                 self._hold_round()
+            except LedgerDamaged as damage:
+                _tell_of(damage)
             except LedgerUnavailable as fault:
                 _log.warning("no checkpoint to be witnessed", extra={"problem": fault.message})
             except Exception:  # noqa: BLE001 - the thread is the outermost shell: it must outlive anything
@@ -205,8 +207,10 @@ class Witnessing:
             has_cosigned = True
         except NotCosigned as refused:
             fault = None if self._is_race(refused) else refused
-        except LedgerUnavailable as ours:  # the same pause is right
-            fault = NotCosigned(Fault.UNREACHABLE, ours.message)
+        except LedgerUnavailable as ours:  # the same pause is right, and the witness has no part in it
+            fault = NotCosigned(Fault.NOT_ASKED, ours.message)
+            if isinstance(ours, LedgerDamaged):
+                _tell_of(ours)
         except Exception as unknown:  # noqa: BLE001 - the outermost shell of a thread
             _log.exception("a witness could not be asked")
             fault = NotCosigned(Fault.MISBEHAVED, type(unknown).__name__)
@@ -241,6 +245,10 @@ class Witnessing:
                 WITNESSED_SIZE.set(covered)
                 self._changed.notify_all()
             return self._covered
+
+
+def _tell_of(damage: LedgerDamaged) -> None:
+    _log.error("ALARM: the log contradicts itself, and is shown to no witness", extra={"problem": damage.message})
 
 
 def _refuse(failing: Standing) -> NoReturn:
