@@ -38,6 +38,16 @@ def state(service: RunningService, **sent) -> Answer:
     return answer
 
 
+def denial(service: RunningService, question: dict) -> Answer:
+    """Ask as an API server until the process that answers has heard of the revocation; give its last answer."""
+    deadline = time.monotonic() + 15
+    while not (answer := call(service, AUTHORIZE, "webhook", json_body=question)).json()["status"]["denied"]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return answer
+
+
 def statement_of(user: str) -> str:
     """Make the word of the key that a user has."""
     return csr_pem(STATEMENT, key_of=user)
