@@ -1,7 +1,9 @@
 """`kubemint backup` and `kubemint restore` as people run them: what they say, refuse, and never write."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -300,3 +302,15 @@ def test_a_folder_that_is_no_backup(place: Workspace, tmp_path: Path) -> None:
 def test_the_configuration_must_be_named(place: Workspace, backup: Path) -> None:
     """A restore is into the ledger that somebody names, not into the one that is found."""
     assert kubemint("restore", backup, cwd=place.directory.parent).code == 2
+
+
+def test_a_ledger_that_was_damaged_since_the_last_backup(place: Workspace, backup: Path) -> None:
+    """What the folder has already says nothing of the ledger: a changed entry fails the backup, and it stays."""
+    before = {file: file.read_bytes() for file in backup.rglob("*") if file.is_file()}
+    with closing(sqlite3.connect(place.directory / "ledger.db")) as database, database:
+        database.execute("DROP TRIGGER entries_no_update")
+        database.execute("""UPDATE entries SET body = CAST('{"kind":"issued"}' AS BLOB) WHERE "index" = 3""")
+    ran = back_up(place)
+    assert failed_cleanly(ran), ran.output
+    assert "entries 0 to 11 are not those of their tile" in ran.errors
+    assert {file: file.read_bytes() for file in backup.rglob("*") if file.is_file()} == before
