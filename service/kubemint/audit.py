@@ -141,6 +141,8 @@ def revoked_event(order: RevocationOrder) -> Event:
     }
     if order.suspend_until is not None:
         fields["suspendUntil"] = rfc3339(order.suspend_until)
+    if order.idempotency_key is not None:
+        fields[IDEMPOTENCY_KEY] = order.idempotency_key
     return Event(kind=EventKind.REVOKED, time=order.time, fields=fields, request_id=order.request_id)
 
 
@@ -154,6 +156,8 @@ def reinstated_event(order: ReinstatementOrder) -> Event:
         "revocation": order.revocation,
         "note": order.note,
     }
+    if order.idempotency_key is not None:
+        fields[IDEMPOTENCY_KEY] = order.idempotency_key
     return Event(kind=EventKind.REINSTATED, time=order.time, fields=fields, request_id=order.request_id)
 
 

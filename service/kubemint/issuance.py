@@ -66,8 +66,8 @@ class Ledger(Protocol):
 
         On return they are durable, no index before them is missing, and their log lines are out. Where a
         condition does not hold, the event that `otherwise` makes of it is written in their place; without
-        `otherwise` nothing is. Where an issued or requested event carries an idempotency key that its requester
-        used before, nothing is written and the earlier entry comes back as repeated.
+        `otherwise` nothing is. Where an event carries an idempotency key that its requester used before, nothing
+        is written and the earlier entry comes back as repeated.
 
         Raises:
             LedgerUnavailable: durability is not confirmed. The events may have been written all the same.
@@ -77,7 +77,7 @@ class Ledger(Protocol):
         """Surround what leads to one `append`: those who commit meanwhile may wait a moment for it."""
 
     def find_by_key(self, requester: str, idempotency_key: str) -> Entry | None:
-        """Give what stands under a requester's key: a certificate, or a request that has led to none; or None.
+        """Give what stands under a requester's key, or None; of a request, the certificate that it has led to.
 
         Raises:
             LedgerUnavailable: the ledger cannot be read.
@@ -280,7 +280,7 @@ def unmet_error(unmet: Unmet, profile: str) -> RequestRefused | QuotaExceeded:
 
 def _repeat(earlier: Entry, attempt: Attempt) -> Recorded:
     """Answer a retry with the certificate or the request of its first try, if it still asks for the same."""
-    if earlier.fields["submissionSha256"] != attempt.submission.sha256:
+    if earlier.fields.get("submissionSha256") != attempt.submission.sha256:  # of a revocation there is none
         raise IdempotencyConflict("This Idempotency-Key was used for another request.")
     until = earlier.fields["expires" if earlier.kind is EventKind.REQUESTED else "notAfter"]
     if datetime.fromisoformat(until) <= attempt.time:

@@ -89,7 +89,8 @@ class RevocationOrder:
     """Take certificates back: which, why, by whom, and whether what they name gets no new ones.
 
     `revocation` is its name. `suspend_until` keeps the user and the group that the selector names from getting
-    certificates until then; `blocks_keys` keeps the keys of all that is hit out for ever.
+    certificates until then; `blocks_keys` keeps the keys of all that is hit out for ever. Under the same
+    `idempotency_key` the same order is recorded once.
     """
 
     revocation: str
@@ -101,18 +102,20 @@ class RevocationOrder:
     policy_version: str
     suspend_until: datetime | None = None
     blocks_keys: bool = False
+    idempotency_key: str | None = None
     request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReinstatementOrder:
-    """Lift a hold: which, why, by whom."""
+    """Lift a hold: which, why, by whom. Under the same `idempotency_key` it is recorded once."""
 
     revocation: str
     note: str
     ordered_by: Requester
     time: datetime
     policy_version: str
+    idempotency_key: str | None = None
     request_id: str | None = None
 
 

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from kubemint.audit import reinstated_event, revoked_event
 from kubemint.errors import (
+    IdempotencyConflict,
     NotFound,
     NotPermitted,
     Reason,
@@ -26,6 +27,7 @@ from kubemint.record import (
     Condition,
     Entry,
     Event,
+    EventKind,
     OnHold,
     Recorded,
     ReinstatementOrder,
@@ -39,6 +41,11 @@ from kubemint.x509.revocation import RevocationReason
 
 # The common name of a CSR that revokes its own key. No certificate has it: `kubemint:` is reserved.
 KEY_STATEMENT: Final = "kubemint:revoke-this-key"
+
+_WISHED: Final = {
+    EventKind.REVOKED: ("select", "reason", "note", "suspendUntil"),
+    EventKind.REINSTATED: ("revocation", "note"),
+}
 
 
 class Ledger(Protocol):
@@ -79,13 +86,25 @@ class Revocations(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What somebody wants taken back; `http_request_id` is the door's name for it, for the log."""
+    """What somebody wants taken back; `http_request_id` is the door's name for it, for the log.
+
+    A wish with an `idempotency_key` is recorded once, however often the requester sends it.
+    """
 
     selector: Selector
     reason: RevocationReason = RevocationReason.UNSPECIFIED
     note: str = ""
     suspend_until: datetime | None = None
     http_request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What stands on record for a wish; `repeated` if it stood there before, under the same idempotency key."""
+
+    record: RevocationRecord
+    repeated: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +122,13 @@ class RevocationDesk:
         selector = self._permitted(wish, requester, self.current_policy())
         return self.revocations.count_hits(selector, self.clock())
 
-    def revoke(self, wish: Wish, requester: Requester) -> RevocationRecord:
+    def revoke(self, wish: Wish, requester: Requester) -> Done:
         """Take back what fits and is on record now. On return it is durable, and counts.
 
         Raises:
             NotPermitted: the requester may not revoke this.
             RevocationConflict: it cannot be meant like this.
+            IdempotencyConflict: the key stands for something else.
             LedgerUnavailable: it is not recorded, or that cannot be told; the same may be sent again.
         """
         policy, now = self.current_policy(), self.clock()
@@ -124,6 +144,7 @@ class RevocationDesk:
                 policy_version=policy.version,
                 suspend_until=wish.suspend_until,
                 blocks_keys=_blocks_keys(wish) and self._has_the_key(selector, requester, policy, now),
+                idempotency_key=wish.idempotency_key,
                 request_id=wish.http_request_id,
             )
         )
@@ -170,17 +191,23 @@ class RevocationDesk:
                 blocks_keys=True,
                 request_id=http_request_id,
             )
-        )
+        ).record
 
     def lift(
-        self, revocation: str, note: str, requester: Requester, http_request_id: str | None
-    ) -> RevocationRecord:
+        self,
+        revocation: str,
+        note: str,
+        requester: Requester,
+        http_request_id: str | None,
+        idempotency_key: str | None = None,
+    ) -> Done:
         """Undo a hold: what it hit counts again. On return it is durable.
 
         Raises:
             NotPermitted: the requester is no operator.
             NotFound: there is no such revocation.
             RevocationConflict: it is no hold, or was lifted before.
+            IdempotencyConflict: the key stands for something else.
             LedgerUnavailable: as `revoke` raises it.
         """
         policy = self.current_policy()
@@ -193,12 +220,10 @@ class RevocationDesk:
             ordered_by=requester,
             time=self.clock(),
             policy_version=policy.version,
+            idempotency_key=idempotency_key,
             request_id=http_request_id,
         )
-        conditions = (OnHold(revocation=revocation), *_once(requester))
-        recorded = self.ledger.append(reinstated_event(order), conditions=conditions)
-        _check(recorded)
-        return self._find(revocation)
+        return self._append(reinstated_event(order), (OnHold(revocation=revocation), *_once(requester)))
 
     def _permitted(self, wish: Wish, requester: Requester, policy: Policy) -> Selector:
         """Give what may be revoked of what is wished: all for operators, else what the requester asked for."""
@@ -224,16 +249,29 @@ class RevocationDesk:
             return True
         return self.revocations.count_hits(selector, now) > 0
 
-    def _record(self, order: RevocationOrder) -> RevocationRecord:
-        recorded = self.ledger.append(revoked_event(order), conditions=_once(order.ordered_by))
+    def _record(self, order: RevocationOrder) -> Done:
+        return self._append(revoked_event(order), _once(order.ordered_by))
+
+    def _append(self, event: Event, conditions: tuple[Condition, ...]) -> Done:
+        recorded = self.ledger.append(event, conditions=conditions)
         _check(recorded)
         # Durable: if the process dies here, it counts, and who asked may ask again without harm.
-        return self._find(order.revocation)
+        if recorded.repeated and not _is_same(recorded.entry, event):
+            raise IdempotencyConflict("This Idempotency-Key was used for another request.")
+        return Done(record=self._find(recorded.entry.fields["revocation"]), repeated=recorded.repeated)
 
     def _find(self, revocation: str) -> RevocationRecord:
         if (record := self.revocations.find(revocation)) is None:
             raise NotFound("There is no such revocation, or it is not yours to see.")
         return record
+
+
+def _is_same(earlier: Entry, event: Event) -> bool:
+    """Tell whether an entry is what the same wish led to; names of revocations are drawn anew for each."""
+    wished = _WISHED.get(earlier.kind, ())
+    return earlier.kind is event.kind and all(
+        earlier.fields.get(name) == event.fields.get(name) for name in wished
+    )
 
 
 def _blocks_keys(wish: Wish) -> bool:

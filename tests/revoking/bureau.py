@@ -139,7 +139,7 @@ class Bureau:
 
     def revoke(self, by: Requester = ANN, **wish: Any) -> RevocationRecord:
         """Revoke what the selector's values mean; `reason` and `suspend_until` may stand among them."""
-        return self.desk.revoke(wish_of(**wish), by)  # type: ignore[return-value]  # what the ledger gave
+        return self.desk.revoke(wish_of(**wish), by).record  # type: ignore[return-value]  # what the ledger gave
 
     def preview(self, by: Requester = ANN, **wish: Any) -> int:
         """Count it."""
@@ -151,7 +151,7 @@ class Bureau:
 
     def lift(self, record: RevocationRecord, by: Requester = ANN) -> RevocationRecord:
         """Lift a hold."""
-        return self.desk.lift(record.entry.fields["revocation"], "found again", by, None)  # type: ignore[return-value]
+        return self.desk.lift(record.entry.fields["revocation"], "found again", by, None).record  # type: ignore[return-value]
 
     def is_revoked(self, *entries: Entry) -> list[bool]:
         """Tell of each certificate whether it is revoked."""

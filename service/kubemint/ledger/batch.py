@@ -171,7 +171,7 @@ def _entry_row(added: Added, hashed: bytes) -> Row:
 
 
 def _key_owner(event: Event) -> _KeyOwner | None:
-    """Tell whose certificate or request an event is, if it can be asked for again."""
+    """Tell whose event it is, if it can be asked for again."""
     if event.kind not in REPEATABLE or (key := event.fields.get(IDEMPOTENCY_KEY)) is None:
         return None
     return event.fields["requester"], key

@@ -24,7 +24,9 @@ from kubemint.x509.twin import twin_digest
 Row = dict[str, Any]
 
 
-REPEATABLE: Final = frozenset({EventKind.ISSUED, EventKind.REQUESTED})  # what a retry gets again
+REPEATABLE: Final = frozenset(  # what a retry gets again
+    {EventKind.ISSUED, EventKind.REQUESTED, EventKind.REVOKED, EventKind.REINSTATED}
+)
 
 
 class RequestState(StrEnum):

@@ -4,8 +4,7 @@ import re
 import time
 from typing import Any, Final
 
-from flask import Blueprint, Response, g, request
-from marshmallow import ValidationError
+from flask import Blueprint, Response, g
 
 from kubemint import metrics
 from kubemint.errors import (
@@ -26,7 +25,7 @@ from kubemint.web.allowances import allowances
 from kubemint.web.request_context import current_requester, current_service
 from kubemint.web.responses import PEM_CHAIN, Answer, base64_to_pem, certificate_body, json_response, prefers_pem
 from kubemint.web.schemas import CertificateListSchema
-from kubemint.web.submissions import query_of, read_submission
+from kubemint.web.submissions import idempotency_key, query_of, read_submission
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
 
 blueprint: Final = Blueprint("certificates", __name__)
@@ -34,7 +33,6 @@ blueprint: Final = Blueprint("certificates", __name__)
 _LIST: Final = CertificateListSchema()
 _SERIAL: Final = re.compile(r"[0-9a-f]{1,40}", re.ASCII)
 _CREDENTIAL_ID: Final = re.compile(re.escape(CREDENTIAL_ID_PREFIX) + r"[0-9a-f]{64}", re.ASCII)
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _PENDING: Final = (
     "request",
     "user",
@@ -62,7 +60,7 @@ def create() -> Response:
     issuance = current_service().issuance
     started = time.perf_counter()
     try:
-        issued = issuance.issue(submission, requester, idempotency_key=_idempotency_key(), request_id=g.request_id)
+        issued = issuance.issue(submission, requester, idempotency_key=idempotency_key(), request_id=g.request_id)
     except ReasonedError as refusal:
         metrics.DECISIONS.labels(_OUTCOMES[type(refusal)]).inc()
         g.has_decision_line = True
@@ -182,10 +180,3 @@ def _record(entry: Entry, now: str, withdrawal: Withdrawal | None) -> dict[str, 
         }
         return record | {"state": State.REVOKED.value}
     return record | {"state": (State.EXPIRED if entry.fields["notAfter"] < now else State.VALID).value}
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise ValidationError({"Idempotency-Key": ["Must be 1 to 255 visible ASCII characters."]})
-    return key

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, g
 from marshmallow import ValidationError
 
 from kubemint.errors import NotFound
-from kubemint.revocation import RevocationRecord, Wish
+from kubemint.revocation import Done, RevocationRecord, Wish
 from kubemint.selector import Selector
 from kubemint.web.pace import Pace
 from kubemint.web.request_context import current_requester, current_service
@@ -20,7 +20,7 @@ from kubemint.web.schemas import (
     RevocationListSchema,
     RevocationSchema,
 )
-from kubemint.web.submissions import query_of, read_json
+from kubemint.web.submissions import idempotency_key, query_of, read_json
 
 blueprint: Final = Blueprint("revocations", __name__)
 
@@ -44,10 +44,14 @@ def create() -> Response:
         note=said["note"],
         suspend_until=_in_utc(said).get("suspend_until"),
         http_request_id=g.request_id,
+        idempotency_key=idempotency_key(),
     )
     if said["preview"]:
         return json_response({"certificates": desk.preview(wish, requester)})
-    return _created(desk.revoke(wish, requester))
+    done = desk.revoke(wish, requester)
+    response = _answer(done, 201)
+    response.headers["Location"] = f"/v1/revocations/{done.record.entry.fields['revocation']}"
+    return response
 
 
 @blueprint.post("/v1/revocations/by-key")
@@ -68,9 +72,8 @@ def lift(identifier: str) -> Response:
     """Undo a hold."""
     requester = current_requester()
     said = read_json(_LIFT)
-    record = current_service().revocation_desk.lift(_name(identifier), said["note"], requester, g.request_id)
-    g.has_decision_line = True
-    return json_response(revocation_fields(record))
+    desk, key = current_service().revocation_desk, idempotency_key()
+    return _answer(desk.lift(_name(identifier), said["note"], requester, g.request_id, key), 200)
 
 
 @blueprint.get("/v1/revocations")
@@ -137,10 +140,11 @@ def _in_utc(said: Mapping[str, Any]) -> dict[str, Any]:
         raise ValidationError("A moment must be between the years 1 and 9999 in UTC.") from None
 
 
-def _created(record: RevocationRecord) -> Response:
-    g.has_decision_line = True
-    response = json_response(revocation_fields(record), 201)
-    response.headers["Location"] = f"/v1/revocations/{record.entry.fields['revocation']}"
+def _answer(done: Done, status: int) -> Response:
+    g.has_decision_line = not done.repeated
+    response = json_response(revocation_fields(done.record), status)
+    if done.repeated:
+        response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
