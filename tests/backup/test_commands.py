@@ -297,6 +297,24 @@ def test_a_folder_that_is_no_backup(place: Workspace, tmp_path: Path) -> None:
     ran = restore(copy)
     assert failed(ran) == {"backup"}
     assert ran.code == 1
+    assert ran.errors == "Not restored: nothing was written.\n"
+    assert copy.size() is None
+
+
+def test_a_ledger_that_is_not_empty_is_told_first(place: Workspace, tmp_path: Path) -> None:
+    """Whatever is wrong with the backup, a ledger that has entries is not what it goes into."""
+    (tmp_path / "backup").mkdir()
+    ran = restore(place)
+    assert failed_cleanly(ran)
+    assert "has entries already" in ran.errors
+    assert ran.output == ""
+    assert place.size() == 12
+
+
+def test_a_backup_that_fails_while_it_is_restored(copy: Workspace, backup: Path) -> None:
+    """What has been written by then does not count, and that is what is told."""
+    _flip(backup / "tile/entries/000.p/12")
+    assert restore(copy).errors == "Not restored: the ledger does not count, and no service starts on it.\n"
 
 
 def test_the_configuration_must_be_named(place: Workspace, backup: Path) -> None:
