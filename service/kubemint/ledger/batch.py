@@ -32,6 +32,11 @@ class Unit:
     conditions: Sequence[Condition]
     otherwise: Callable[[Unmet], Event] | None
 
+    @property
+    def revokes(self) -> bool:
+        """Tell whether it takes certificates back."""
+        return any(event.kind is EventKind.REVOKED for event in self.events)
+
 
 class Batch:
     """The appends of one transaction.
