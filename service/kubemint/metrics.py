@@ -32,7 +32,7 @@ REVOKED_CERTIFICATES_SHOWN: Final = Counter(
 )
 WEBHOOK_ANSWERS: Final = Counter(
     "kubemint_webhook_answers_total",
-    "Answers to API servers, by outcome: denied, no-opinion, unknown (never issued here), and no-opinion-twin.",
+    "Answers to API servers, by outcome: denied, no-opinion.",
     ["outcome"],
 )
 UNKNOWN_CREDENTIALS: Final = Counter(
