@@ -1,8 +1,9 @@
 """Revocations are held to their entries: nobody un-revokes, or revokes, by SQL without being found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from kubemint.x509.revocation import RevocationReason
 from ledger import events
 from ledger.adapters import Adapter, SqliteAdapter
 from ledger.events import NOW, policy_changed, refused, reinstated, revoked
+from log.copies import Copy, postgres_copies, sqlite_copies
 from log.issuing import issued
 from log.record import add, change, codes, entry, findings, remove, value
 
@@ -44,11 +46,21 @@ EVENTS: Sequence[Event] = (
 A, B, C, LIFT, D, E = 5, 7, 8, 9, 11, 12
 
 
-@pytest.fixture
-def ledger(adapter: Adapter) -> Adapter:
-    """Give a ledger with revocations of every kind."""
-    adapter.open().append(*EVENTS)
-    return adapter
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Copy]:
+    """Give what makes copies of a ledger with revocations of every kind."""
+    return {
+        "sqlite": sqlite_copies(tmp_path_factory.mktemp("revoked"), EVENTS),
+        "postgres": postgres_copies(EVENTS),
+    }
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger(request: pytest.FixtureRequest, copies: dict[str, Copy], tmp_path: Path) -> Iterator[Adapter]:
+    """Give such a ledger."""
+    made = copies[request.param](tmp_path)
+    yield made
+    made.close()
 
 
 def _hit(revocation: int, certificate: int) -> Any:
@@ -301,7 +313,7 @@ def test_values_of_another_type(sqlite: SqliteAdapter, statement: str) -> None:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Any) -> Any:
+def sqlite(tmp_path: Path) -> Iterator[SqliteAdapter]:
     """Give an empty ledger in a SQLite file."""
     made = SqliteAdapter(tmp_path / "ledger.db")
     yield made
