@@ -115,6 +115,20 @@ def test_a_list_is_walked_to_its_limit(tmp_path: Path) -> None:
     ]
 
 
+def test_nothing_waits(tmp_path: Path) -> None:
+    """An empty list says so where it disturbs no program; as JSON it is an empty list."""
+    with listening(document(items=[])) as peer:
+        human = run(peer, tmp_path, "requests", "list")
+        other = run(peer, tmp_path, "requests", "list", "--all")
+        for_programs = run(peer, tmp_path, "requests", "list", "--output", "json")
+        revocations = run(peer, tmp_path, "revocations", "list")
+
+    assert (human.code, human.output, human.errors) == (0, "", "nothing waits for approval\n")
+    assert (other.output, other.errors) == ("", "no such request\n")
+    assert (for_programs.output, for_programs.errors) == ("[]\n", "")
+    assert (revocations.output, revocations.errors) == ("", "nothing was revoked\n")
+
+
 @pytest.mark.parametrize("members", [{}, {"items": "none"}, {"items": [1]}, {"items": [{}]}])
 def test_what_is_no_list(tmp_path: Path, members: dict[str, Any]) -> None:
     """An answer that is no list must be a sentence."""

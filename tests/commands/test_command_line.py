@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from commands.authorities import kubeadm_ca
 from commands.cli import failed_cleanly, kubemint, kubemint_process
@@ -26,9 +32,15 @@ HELP = (
     *(("policy", name) for name in ("check", "explain", "test", "replay")),
     *(("log", name) for name in ("verify", "export", "checkpoint", "key")),
     *(("ledger", name) for name in ("migrate", "retain", "archive")),
-    *(("requests", name) for name in ("list", "show", "approve", "deny")),
+    *(("requests", name) for name in ("list", "show", "fetch", "approve", "deny")),
     *(("revocations", name) for name in ("list", "show", "lift")),
     *(("kubernetes", name) for name in ("authorizer-config", "deny-list")),
+)
+
+GROUPS = ("token", "policy", "log", "ledger", "requests", "revocations", "kubernetes")
+EXAMPLES = (
+    *(("request",), ("revoke",), ("init",), ("backup",), ("restore",), ("token", "create")),
+    *(("log", "verify"), ("log", "export"), ("requests", "fetch")),
 )
 
 
@@ -54,6 +66,23 @@ def test_the_help_names_every_command() -> None:
     """The first help lists the commands with what they do."""
     ran = CliRunner().invoke(command_line, ["--help"])
     assert re.findall(r"^  ([a-z][a-z-]*)  +\S", ran.output, re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("group", [(), *((name,) for name in GROUPS)], ids=" ".join)
+def test_no_summary_is_cut_off(tmp_path: Path, group: tuple[str, ...]) -> None:
+    """On a terminal of 80 columns each command of a list is told in a whole sentence."""
+    ran = kubemint_process(*group, "--help", cwd=tmp_path, COLUMNS="80")
+    lines = re.findall(r"^  [a-z][a-z-]*  +(\S.*)$", ran.output.partition("Commands:")[2], re.MULTILINE)
+    assert lines
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("command", EXAMPLES, ids=" ".join)
+def test_help_has_an_example(command: tuple[str, ...]) -> None:
+    """Commands with many options show one line that could be typed."""
+    ran = CliRunner().invoke(command_line, [*command, "--help"])
+    examples = re.findall(rf"^  .*\bkubemint {' '.join(command)} \S", ran.output, re.MULTILINE)
+    assert examples, ran.output
 
 
 def test_the_version(tmp_path: Path) -> None:
@@ -84,6 +113,11 @@ def _edit(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
+def _encrypt(file: Path) -> None:
+    key = load_pem_private_key(file.read_bytes(), None)
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+
+
 STOPS = {
     "unknown key": (lambda made: _edit(made / "kubemint.yaml", "policyFile:", "polcy: x\npolicyFile:"), "polcy"),
     "policy with system:masters": (
@@ -97,6 +131,10 @@ STOPS = {
         "does not belong",
     ),
     "TLS key gone": (lambda made: (made / "tls.key").unlink(), "server.tls"),
+    "TLS key encrypted": (
+        lambda made: _encrypt(made / "tls.key"),
+        "server.tls: .*tls.key is encrypted, .*openssl",
+    ),
     "tokens gone": (lambda made: (made / "tokens.yaml").unlink(), "tokens.yaml"),
     "nobody could prove who they are": (
         lambda made: _edit(made / "kubemint.yaml", "{tokensFile: tokens.yaml}", "{}"),

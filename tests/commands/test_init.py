@@ -121,6 +121,34 @@ def test_port_and_cluster_are_written_down(tmp_path: Path) -> None:
     assert "url: https://127.0.0.1:9443\n" in (tmp_path / "made" / "client.yaml").read_text()
 
 
+def test_the_log_is_named_for_ever(tmp_path: Path) -> None:
+    """The name of the log is told, and can be another than the address of now."""
+    ran = kubemint("init", "--directory", "by-address", "--tls-name", "mint.example", cwd=tmp_path)
+    assert "The log is named mint.example:8443/v1/log (log.origin)" in ran.output
+    ran = kubemint("init", "--directory", "named", "--log-origin", "acme.example/log", cwd=tmp_path)
+    assert "The log is named acme.example/log (log.origin)" in ran.output
+    assert "copied" not in ran.output
+    settings = config.load(tmp_path / "named" / "kubemint.yaml")
+    assert settings.log.origin == "acme.example/log"
+    assert 'logKey: "acme.example/log+' in (tmp_path / "named" / "client.yaml").read_text()
+    prepare(settings)
+
+
+@pytest.mark.parametrize("origin", ["", "a b", "a+b", "a\x00b"])
+def test_a_log_cannot_have_such_a_name(tmp_path: Path, origin: str) -> None:
+    """What no signed note can be named is wrong use, and nothing is made."""
+    ran = kubemint("init", "--log-origin", origin, cwd=tmp_path)
+    assert (ran.code, "--log-origin: " in ran.errors) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_policys_warnings_are_told(tmp_path: Path) -> None:
+    """The policy that is made lets requesters choose names: whoever makes it reads so, not only who starts it."""
+    ran = kubemint("init", cwd=tmp_path)
+    assert ran.code == 0
+    assert "kubemint: warning: profiles.developers.users" in ran.errors
+
+
 def test_folders_above_are_made(tmp_path: Path) -> None:
     """A folder deep in others that are not there is made with them."""
     assert kubemint("init", "--directory", "a/b/c", cwd=tmp_path).code == 0
@@ -142,6 +170,10 @@ def test_kubeadms_ca_is_imported(tmp_path: Path) -> None:
     assert ran.code == 0, ran.errors
     assert "the imported CA" in ran.output
     made = tmp_path / ".kubemint"
+    assert (
+        f"CA's key was copied to .kubemint/ca.key, for its owner alone; {given.key_file} is as it was"
+        in ran.output
+    )
     assert (made / "ca.key").read_bytes() == given.key_file.read_bytes()
     assert (made / "ca.crt").read_bytes() == given.certificate_file.read_bytes()
     assert stat.S_IMODE((made / "ca.key").stat().st_mode) == SECRET

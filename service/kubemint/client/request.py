@@ -62,7 +62,11 @@ def request(**options: Any) -> None:
     (.tlog-proof). A certificate whose receipt does not hold is not written.
 
     Where operators must approve, the key is kept in its file, the request's id is printed and the exit
-    code is 3: there is no certificate yet. With --wait the command goes on when they have approved.
+    code is 3: there is no certificate yet. With --wait the command goes on when they have approved, and
+    ends with 3 if they have not by then. kubemint requests fetch writes what was approved later.
+
+    \b
+    kubemint request --user jane --group developers --expires 8h --kubeconfig jane.kubeconfig
     """
     outputs = _outputs(options)
     check_writable(outputs.files, overwrite=options["overwrite"])

@@ -20,10 +20,12 @@ from kubemint.client.options import service_options
 from kubemint.client.outputs import Outputs
 from kubemint.client.pages import PAGE, walk
 from kubemint.client.receipts import log_key_option
+from kubemint.client.tables import show_rows
 from kubemint.client.terms import checked, describe, printable
 from kubemint.client.waiting import WAITING, issued_certificate
 
 STATES: Final = ("pending", "issued", "denied", "expired")
+_COLUMNS: Final = ("REQUEST", "STATE", "APPROVALS", "EXPIRES", "USER", "GROUPS", "REQUESTER")
 _REQUEST: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -63,11 +65,17 @@ def list_requests(state: str, every: bool, limit: int, output: str, **options: A
     if output == "json":
         click.echo(json.dumps(found, indent=2))
         return
-    for request in found:
-        groups = ",".join(request["groups"]) or "-"
-        approvals = f"{len(request['approvals'])}/{request['approvalsNeeded']}"
-        columns = (request["request"], request["state"], approvals, request["expires"], request["user"], groups)
-        click.echo("\t".join(map(printable, (*columns, request["requester"]))))
+    if not found:
+        click.echo("nothing waits for approval" if query == {"state": "pending"} else "no such request", err=True)
+        return
+    show_rows(_COLUMNS, map(_row, found))
+
+
+def _row(request: Mapping[str, Any]) -> tuple[object, ...]:
+    groups = ",".join(request["groups"]) or "-"
+    approvals = f"{len(request['approvals'])}/{request['approvalsNeeded']}"
+    columns = (request["request"], request["state"], approvals, request["expires"], request["user"], groups)
+    return (*columns, request["requester"])
 
 
 @requests.command()
@@ -75,7 +83,10 @@ def list_requests(state: str, every: bool, limit: int, output: str, **options: A
 @click.option("--output", type=click.Choice(["human", "json", "pem"]), default="human", show_default=True)
 @service_options
 def show(request: str, output: str, **options: Any) -> None:
-    """Show the request ID; with --output pem its certificate and chain, once it is issued."""
+    """Show the request ID; with --output pem its certificate.
+
+    The certificate comes with its chain, and only once it is issued.
+    """
     found = fetch(_connection(options), request)
     if output == "json":
         click.echo(json.dumps(found, indent=2))

@@ -11,8 +11,9 @@ from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.options import service_options
 from kubemint.client.pages import PAGE, walk
 from kubemint.client.revocation_terms import checked_revocation, counted, describe_revocation, selector_text
-from kubemint.client.terms import printable
+from kubemint.client.tables import show_rows
 
+_COLUMNS: Final = ("REVOCATION", "TIME", "STATE", "REASON", "CERTIFICATES", "REQUESTER", "MEANT")
 _REVOCATION: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 _output = click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
@@ -43,21 +44,19 @@ def revocations() -> None:
 @_output
 @service_options
 def list_revocations(limit: int, output: str, **options: Any) -> None:
-    """List revocations, newest first: id, time, state, reason, certificates, who, what was meant."""
+    """List revocations, newest first.
+
+    Columns: id, time, state, reason, certificates, who, what was meant.
+    """
     found = [checked_revocation(item) for item in walk(_connection(options), "/v1/revocations", {}, limit)]
     if output == "json":
         click.echo(json.dumps(found, indent=2))
         return
-    for one in found:
-        columns = (
-            one["revocation"],
-            one["time"],
-            one["state"],
-            one["reason"],
-            one["certificates"],
-            one["requester"],
-        )
-        click.echo("\t".join([*map(printable, columns), selector_text(one["select"])]))
+    if not found:
+        click.echo("nothing was revoked", err=True)
+        return
+    names = ("revocation", "time", "state", "reason", "certificates", "requester")
+    show_rows(_COLUMNS, ((*(one[name] for name in names), selector_text(one["select"])) for one in found))
 
 
 @revocations.command()
@@ -76,10 +75,10 @@ def show(revocation: str, output: str, **options: Any) -> None:
 @_output
 @service_options
 def lift(revocation: str, note: str, yes: bool, output: str, **options: Any) -> None:
-    """Lift the revocation ID: what it hit counts again, and a suspension that came with it is over.
+    """Lift the revocation ID: what it hit counts again.
 
-    Only a certificateHold can be lifted, and only once. It is undone by an entry of its own: the
-    revocation stays on record.
+    A suspension that came with it is over, too. Only a certificateHold can be lifted, and only once. It
+    is undone by an entry of its own: the revocation stays on record.
     """
     connection = _connection(options)
     if not yes:

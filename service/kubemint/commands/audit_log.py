@@ -37,7 +37,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @service_options
 def audit_log(**options: Any) -> None:
-    """Read Kubernetes audit logs, and say who used which certificate when.
+    """Say who used which certificate, by Kubernetes audit logs.
 
     FILE is a log as kube-apiserver writes it (audit.k8s.io/v1, one event a line), also packed by gzip;
     - is standard input. Each certificate is looked up by its credential id, or before 1.32 by the group

@@ -33,11 +33,15 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--config", "config_file", type=_file, help="Configuration of the service  [default: found].")
 @click.option("--passphrase-file", type=_file, help="Put the private keys in, encrypted under its first line.")
 def backup(directory: Path, config_file: Path | None, passphrase_file: Path | None) -> None:
-    """Back the ledger and the settings up into DIR, while the service serves.
+    """Back the ledger and the settings up into DIR.
 
-    The ledger is copied as it stands when the command begins, entry by entry, and verified on the way.
-    A folder that holds an earlier backup gets what is new. It must be kept from others: it tells who
-    has which rights. Private keys are in it only with --passphrase-file. docs/backup.md tells more.
+    It goes while the service serves. The ledger is copied as it stands when the command begins, entry
+    by entry, and verified on the way, what the folder has already too. A folder that holds an earlier
+    backup gets what is new. It must be kept from others: it tells who has which rights. Private keys
+    are in it only with --passphrase-file. docs/backup.md tells more.
+
+    \b
+    kubemint backup /mnt/backup --config /etc/kubemint/kubemint.yaml --passphrase-file /root/backup.pass
     """
     file = config.find_config(config_file)
     settings = config.load(file)

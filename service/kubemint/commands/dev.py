@@ -30,7 +30,7 @@ _ANOTHER_PORT: Final = '; another port: make run ARGS="--port 9443"'
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1  [default: 8443, or the folder's].")
 def dev(directory: Path, port: int | None) -> None:
-    """Create a throw-away CA if there is none, and serve it on this machine.
+    """Make a throw-away CA, and serve it on this machine.
 
     For trying things out, on https://127.0.0.1:8443. The folder is what `kubemint init` makes; it
     is created once, and the CA, the tokens and the ledger in it stay for the next time.

@@ -14,4 +14,7 @@ _COMMANDS: Final = {
 
 @click.group(cls=LazyGroup, places=_COMMANDS)
 def kubernetes() -> None:
-    """Make API servers obey revocations: by a webhook, or by a list without one."""
+    """Make API servers obey revocations.
+
+    By a webhook, or by a list without one.
+    """

@@ -60,7 +60,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--legacy", is_flag=True, help="For API servers before 1.32: flags, and no conditions.")
 @output_options
 def authorizer_config(**options: Any) -> None:
-    """Write what makes kube-apiserver ask this service, before RBAC, whether a certificate is revoked.
+    """Write what makes kube-apiserver ask this service.
+
+    It asks, before RBAC is looked at, whether a certificate is revoked.
 
     For 1.32 and later that is an AuthorizationConfiguration and the kubeconfig of the webhook. With
     --legacy it is the kubeconfig, and the older flags; there the certificates must carry their serial

@@ -46,10 +46,11 @@ _KUBECONFIG: Final = "/etc/kubernetes/kubemint/deny-list.kubeconfig"
 def deny_list(
     form: str, config_file: Path | None, kubeconfig_file: str | None, output_dir: Path | None, overwrite: bool
 ) -> None:
-    """Write what is revoked and has not expired as a list for API servers (1.32 and later).
+    """Write what is revoked as a list for API servers.
 
-    For clusters that may not wait for a webhook. The list is as old as its last writing: run this after
-    each revocation. It names credential ids, never users.
+    What is revoked and has not expired, for API servers 1.32 and later of clusters that may not wait
+    for a webhook. The list is as old as its last writing: run this after each revocation. It names
+    credential ids, never users.
 
     \b
     admission-policy  refuses writes, deletions and exec with 403; get, list and watch go on, and so

@@ -15,4 +15,4 @@ _COMMANDS: Final = {
 
 @click.group(cls=LazyGroup, places=_COMMANDS)
 def ledger() -> None:
-    """Bring a ledger up to date, drop rows of what is over, archive the text of old entries."""
+    """Migrate the ledger, drop old rows, archive old entries."""

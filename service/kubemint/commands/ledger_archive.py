@@ -16,10 +16,11 @@ from kubemint.ledger.archiving import archive_old
 @click.option("--dry-run", is_flag=True, help="Count, and move nothing.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration  [default: found].")
 def archive(dry_run: bool, config_file: Path | None) -> None:
-    """Move the text of entries that were over for longer than ledger.retention to ledger.archive.
+    """Move the text of old entries to ledger.archive.
 
-    Whole bundles of 256 entries go, oldest first, as files of C2SP tlog-tiles. Their hashes stay
-    in the ledger: what was archived is still proven. Every replica needs the folder.
+    Old is what was over for longer than ledger.retention. Whole bundles of 256 entries go, oldest
+    first, as files of C2SP tlog-tiles. Their hashes stay in the ledger: what was archived is still
+    proven. Every replica needs the folder.
     """
     settings = config.load(config.find_config(config_file))
     if settings.ledger.archive is None:

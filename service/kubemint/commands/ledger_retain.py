@@ -14,10 +14,11 @@ from kubemint.ledger import retention
 @click.option("--dry-run", is_flag=True, help="Count, and drop nothing.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration  [default: found].")
 def retain(dry_run: bool, config_file: Path | None) -> None:
-    """Drop what finds certificates that expired, and refusals, longer ago than ledger.retention says.
+    """Drop rows of what was over before ledger.retention.
 
-    The service does it once a day. Entries stay, and so do tiles, idempotency keys, uses of tokens
-    and requests; certificates that have not expired are never dropped.
+    They find certificates that expired, and refusals, from longer ago than it says. The service does it
+    once a day. Entries stay, and so do tiles, idempotency keys, uses of tokens and requests;
+    certificates that have not expired are never dropped.
     """
     settings = config.load(config.find_config(config_file))
     kept, now = retention_of(settings), datetime.now(UTC)

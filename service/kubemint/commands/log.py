@@ -16,4 +16,4 @@ _COMMANDS: Final = {
 
 @click.group(cls=LazyGroup, places=_COMMANDS)
 def log() -> None:
-    """Verify the log, take its entries elsewhere, show what it is signed with."""
+    """Verify the log, export its entries, show its key."""

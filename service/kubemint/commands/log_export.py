@@ -47,10 +47,13 @@ class _Pace:
 def export(
     start: int | None, follow: bool, output_file: Path | None, kinds: tuple[str, ...], **options: Any
 ) -> None:
-    """Write the entries of the log, oldest first, a JSON object a line.
+    """Write the entries of the log as JSON lines, oldest first.
 
     Each line has logIndex, leafHash (base64; RFC 6962) and entry; docs/log.md describes them. With
     --output, a file that is there is gone on with after its last whole line, if that is the log's.
+
+    \b
+    kubemint log export --kind issued --follow --output /var/lib/siem/kubemint.jsonl
     """
     pace = _Pace(follow, threading.Event())
     if follow:

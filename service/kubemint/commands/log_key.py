@@ -18,10 +18,13 @@ from kubemint.wiring import log_keys_of
     help="Configuration that names the key  [default: found].",
 )
 def key(config_file: Path | None) -> None:
-    """Print the public key of the log, as others need it: NAME+ID+KEY (C2SP signed-note).
+    """Print the public key of the log, as others need it.
 
-    Whoever has it can check a receipt, a checkpoint and the whole log. Give it to them on a way that
-    the administrator of the service does not control.
+    It is NAME+ID+KEY (C2SP signed-note). Whoever has it can check a receipt, a checkpoint and the whole
+    log. Give it to them on a way that the administrator of the service does not control.
+
+    \b
+    kubemint log key > log.vkey
     """
     click.echo(log_keys_of(config.load(config.find_config(config_file))).signer.vkey)
 
@@ -29,9 +32,9 @@ def key(config_file: Path | None) -> None:
 @click.command()
 @source_options
 def checkpoint(**options: Any) -> None:
-    """Print the newest checkpoint: how many entries there are, and their root, signed.
+    """Print the newest checkpoint: size and root, signed.
 
-    Kept elsewhere, it shows later that nothing before it was changed: kubemint log verify
-    --from-checkpoint FILE.
+    The size is how many entries there are. Kept elsewhere, it shows later that nothing before it was
+    changed: kubemint log verify --from-checkpoint FILE.
     """
     click.echo(open_source(options).checkpoint(), nl=False)

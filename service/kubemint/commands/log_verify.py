@@ -51,7 +51,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @source_options
 def verify(**options: Any) -> None:
-    """Verify the log: exit code 0 if everything is in order, else 1.
+    """Verify the log: exit code 0 if all is in order, else 1.
 
     Without --url it is the ledger in the database of the configuration: entries, tree, tiles,
     checkpoints, certificates, the tables to find them by, the database's indexes. With --url it is
@@ -59,6 +59,10 @@ def verify(**options: Any) -> None:
     place in the log, for whoever has --key, and nothing is asked for.
 
     The configuration's anchors are compared, as if they had been given as --from-checkpoint.
+
+    \b
+    kubemint log verify --config /etc/kubemint/kubemint.yaml
+    kubemint log verify --receipt jane.tlog-proof --certificate jane.crt --key log.vkey
     """
     report = _Report(output=options["output"])
     if options["receipt_file"] or options["certificate_file"]:

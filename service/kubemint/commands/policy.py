@@ -16,4 +16,4 @@ _COMMANDS: Final = {
 
 @click.group(cls=LazyGroup, places=_COMMANDS)
 def policy() -> None:
-    """Check a policy, explain its verdicts, test it, and try it on past requests."""
+    """Check, explain and test a policy, and try it on the past."""

@@ -41,7 +41,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--ledger", "ledger_file", type=_file, help="The ledger's file, in place of a configuration.")
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 def replay(file: Path, since: timedelta, config_file: Path | None, ledger_file: Path | None, output: str) -> None:
-    """Decide again, under the policy FILE, what was asked, and list the verdicts that change.
+    """Decide past requests again, by the policy in FILE.
+
+    The verdicts that change are listed.
 
     Each request is judged at its own time, by what was known of its requester then; the CA's end
     sets no bound. A verdict is granted, refused, or granted with approval. A CSR that was unfit, a

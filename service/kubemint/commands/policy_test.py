@@ -16,7 +16,9 @@ from kubemint.policy_file import read_policy
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def test(file: Path) -> None:
-    """Run the cases in FILE: exit code 0 if each has the verdict that it expects, else 1.
+    """Run the cases in FILE against their policy.
+
+    Exit code 0 if each has the verdict that it expects, else 1.
 
     The file names its policy, from its own folder, and for each case who asks, for what, and what
     should come of it.

@@ -58,11 +58,15 @@ class Restore:
 @click.option("--accept-loss", is_flag=True, help="Restore though an anchor or witness knows of later entries.")
 @click.option("--without-witnesses", is_flag=True, help="Restore though an anchor or witness cannot be asked.")
 def restore(directory: Path, config_file: Path, accept_loss: bool, without_witnesses: bool) -> None:
-    """Restore the ledger from the backup in DIR, and prove that it is whole.
+    """Restore the ledger from the backup in DIR, and prove it.
 
     It goes into the empty ledger of the configuration, SQLite or PostgreSQL, whatever it came from.
-    Each thing that was looked at is a line, ok or FAILED. Unless all are ok, the exit code is 1 and
-    the ledger does not count: no service starts on it. A restore that was cut off is begun again.
+    Each thing that was looked at is a line, ok or FAILED. Unless all are ok, the exit code is 1, and
+    nothing was written, or the ledger does not count: no service starts on it. A restore that was cut
+    off is begun again.
+
+    \b
+    kubemint restore /mnt/backup --config /etc/kubemint/kubemint.yaml
     """
     settings = config.load(config_file)
     check_empty(settings)

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from kubemint import config
+from kubemint.commands.policy_notes import warn_of_policy
 from kubemint.errors import ConfigurationError, KubemintError
-from kubemint.policy.warnings import policy_warnings
 
 
 @click.command()
@@ -74,8 +74,7 @@ def _check(settings: config.Config) -> int:
     from kubemint.wiring import load_policy_of, prepare  # noqa: PLC0415 - in the child alone
 
     try:
-        for path, warning in policy_warnings(load_policy_of(settings)):
-            click.echo(f"kubemint: warning: {path}: {warning}", err=True)
+        warn_of_policy(load_policy_of(settings))
         prepare(settings)
         if settings.server.tls is not None:
             tls_context(settings.server.tls, settings)

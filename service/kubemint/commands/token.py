@@ -20,6 +20,7 @@ from kubemint.authentication.tokens import (
     save_tokens,
 )
 from kubemint.client.options import DurationType
+from kubemint.client.tables import show_rows
 from kubemint.durations import format_duration
 from kubemint.errors import ConfigurationError
 
@@ -56,7 +57,13 @@ def token() -> None:
 )
 @_with_tokens_file
 def create(file: Path, name: str, expires: timedelta) -> None:
-    """Create a token called NAME and print it: this once, and never again."""
+    """Create a token called NAME, and print it once.
+
+    It is never shown again: its hash alone is kept. Redirect it into a file that is yours alone.
+
+    \b
+    (umask 077; kubemint token create ci --expires 90d > ci.token)
+    """
     if not TOKEN_NAME.fullmatch(name):
         raise click.UsageError("NAME must be lower-case letters, digits, '-' and '.', at most 63 of them.")
     secret, record = new_token(name, datetime.now(UTC).replace(microsecond=0) + expires)
@@ -74,10 +81,11 @@ def create(file: Path, name: str, expires: timedelta) -> None:
 @_with_tokens_file
 def list_tokens(file: Path) -> None:
     """List the names and expiries."""
+    if not (records := load_tokens(file)):
+        click.echo("there is no token", err=True)
+        return
     now = datetime.now(UTC)
-    for record in load_tokens(file):
-        state = "expired" if record.expires <= now else "valid"
-        click.echo(f"{record.name}\t{record.expires:%Y-%m-%dT%H:%M:%SZ}\t{state}\tsha256:{record.sha256[:16]}")
+    show_rows(("NAME", "EXPIRES", "STATE", "HASH"), (_row(record, now) for record in records))
 
 
 @token.command()
@@ -92,6 +100,11 @@ def delete(file: Path, name: str) -> None:
             raise ConfigurationError(str(file), [f"there is no token {name!r}"])
         save_tokens(file, kept)
     click.echo(f"Token {name} is deleted.", err=True)
+
+
+def _row(record: TokenRecord, now: datetime) -> tuple[str, ...]:
+    state = "expired" if record.expires <= now else "valid"
+    return record.name, f"{record.expires:%Y-%m-%dT%H:%M:%SZ}", state, f"sha256:{record.sha256[:16]}"
 
 
 def _configured_file(config_file: Path | None) -> Path:

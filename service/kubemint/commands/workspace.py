@@ -66,11 +66,16 @@ class ClusterAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """Where the service listens, and the names beyond this machine's own that its certificate is for."""
+    """Where the service listens, and what it is called.
+
+    `tls_names` are those beyond this machine's own that its certificate is for; `log_origin` is its log's,
+    None where it is to be named by its address.
+    """
 
     port: int
     host: str = "127.0.0.1"
     tls_names: tuple[str, ...] = ()
+    log_origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +91,7 @@ class CaSource:
 def create_workspace(
     directory: Path, ca: CaSource, listen: Listen, cluster: ClusterAddress | None, now: datetime
 ) -> None:
-    """Make the folder.
+    """Make the folder; the log is named as `log_origin` says.
 
     Raises:
         ConfigurationError: there is something already, or the CA to import is not fit to sign.
@@ -133,7 +138,9 @@ def client_settings(port: int, log_vkey: str) -> str:
 
 
 def log_origin(listen: Listen) -> str:
-    """Name the log of a new service as C2SP tlog-tiles has it: by its address, which it keeps for ever."""
+    """Name the log of a new service, for ever: as it is told, else as C2SP tlog-tiles has it, by its address."""
+    if listen.log_origin is not None:
+        return listen.log_origin
     host = next(iter(listen.tls_names), listen.host)
     return f"{'localhost' if host in {'0.0.0.0', '::'} else host}:{listen.port}/v1/log"  # noqa: S104 - it is read
 

@@ -113,6 +113,14 @@ class TlsContexts:
         return self._context
 
 
+def _no_passphrase(tls: Tls) -> str:
+    """Refuse an encrypted key: OpenSSL would ask the terminal for its passphrase, and wait."""
+    problem = (
+        f"{tls.key_file} is encrypted, which server.tls cannot be; openssl pkey -in … -out … writes it in clear"
+    )
+    raise ConfigurationError("server.tls", [problem])
+
+
 def tls_context(tls: Tls, config: Config) -> ssl.SSLContext:
     """Make the TLS context of the server.
 
@@ -124,7 +132,7 @@ def tls_context(tls: Tls, config: Config) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     context.verify_mode = ssl.CERT_NONE
     try:
-        context.load_cert_chain(tls.certificate_file, tls.key_file)
+        context.load_cert_chain(tls.certificate_file, tls.key_file, password=lambda: _no_passphrase(tls))
     except (OSError, ssl.SSLError) as fault:
         raise ConfigurationError("server.tls", [f"the certificate or key cannot be used: {fault}"]) from None
     trusted = [certificate for authority in config.client_authorities for certificate in authority.certificates]
