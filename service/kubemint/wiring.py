@@ -39,6 +39,7 @@ from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
 from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
+from kubemint.witnesses.reading import WitnessedReader
 from kubemint.witnesses.watch import Watch, check_anchors, check_settings, open_watch
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
@@ -84,7 +85,7 @@ class Service:
     """All that the web needs, open and checked."""
 
     issuance: Issuance
-    reader: LedgerReader
+    reader: LedgerReader | WitnessedReader
     log: LedgerLog
     log_is_public: bool
     authenticators: Sequence[Authenticator]

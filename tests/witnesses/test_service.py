@@ -156,6 +156,9 @@ def test_an_approved_certificate_waits_too(tmp_path: Path, witnesses: tuple[Test
         assert desk.kinds_of(requested) == ["requested", "approved", "issued"]
         assert desk.see(requested, "requester").status == 503
         assert desk.decide(requested, "bob").status == 503
+        for token in ("requester", "operator"):
+            listed = service.call("GET", "/v1/requests", token=token)
+            assert (listed.status, listed.json()["items"]) == (200, [])
         place.required.answer = None
         eventually(lambda: desk.see(requested, "requester").status == 200, seconds=40)
         seen = desk.see(requested, "requester").json()

@@ -37,7 +37,7 @@ class Watch:
     """
 
     log: LedgerLog
-    reader: LedgerReader
+    reader: LedgerReader | WitnessedReader
     witnessing: Witnessing | None
     anchoring: Anchoring | None
     must_wait: bool
@@ -86,7 +86,8 @@ def open_watch(  # noqa: PLR0913, PLR0917 - what a watch is made of, each from e
     """
     check_settings(settings)
     private = LedgerLog(store.for_reading(len(settings.witnesses) + 2), keys)
-    public, reader = LedgerLog(reading, keys, archive), LedgerReader(reading, archive)
+    public: LedgerLog = LedgerLog(reading, keys, archive)
+    reader: LedgerReader | WitnessedReader = LedgerReader(reading, archive)
     witnessing, must_wait = None, False
     anchoring: Anchoring | None = None
     if settings.witnesses:
@@ -96,8 +97,8 @@ def open_watch(  # noqa: PLR0913, PLR0917 - what a watch is made of, each from e
         standings = [_standing(one, clock, times) for one in settings.witnesses]
         witnessing = Witnessing(standings, private, kept, lambda: anchoring.wake() if anchoring else None, times)
         if must_wait := bool(required):
-            public = WitnessedLog(reading, keys, kept, witnessing, archive)
-            reader = WitnessedReader(reading, public, witnessing, archive)
+            public = log = WitnessedLog(reading, keys, kept, witnessing, archive)
+            reader = WitnessedReader(reading, log, witnessing, archive)
     if settings.anchors:
         anchoring = Anchoring([_anchor(one) for one in settings.anchors], public, private, keys)
         anchoring.start()
