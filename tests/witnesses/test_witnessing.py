@@ -4,6 +4,7 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -341,6 +342,22 @@ def test_an_empty_log_is_not_shown_to_witnesses(sqlite_adapter: SqliteAdapter, w
         time.sleep(0.3)
         assert w1.requests == []
         ours.witnessing.wait_for(record(sqlite_adapter, 1))
+
+
+def test_what_another_process_got_is_given_while_ours_pauses(
+    sqlite_adapter: SqliteAdapter, w1: TestWitness
+) -> None:
+    """A process whose own witness failed just now must not refuse what is on record as witnessed."""
+    with watched(sqlite_adapter, w1, times=replace(HURRIED, poll=60.0, pause=60.0, pause_max=60.0)) as ours:
+        ours.witnessing.check()
+        w1.stop()
+        size = record(sqlite_adapter, 1)
+        with pytest.raises(LedgerUnavailable, match="does not cosign"):
+            ours.witnessing.wait_for(size)
+        w1.start()
+        with watched(sqlite_adapter, w1) as other:
+            other.witnessing.wait_for(size)
+        ours.witnessing.wait_for(size)
 
 
 def test_a_new_required_witness_signs_what_the_old_one_has(

@@ -108,6 +108,9 @@ class Witnessing:
         try:
             while not self.has_covered(size):
                 self._wait_once(size, deadline)
+        except LedgerUnavailable:
+            if self._learn(self._kept.read()) < size:  # else another process has got them a moment ago
+                raise
         finally:
             with self._changed:
                 self._waiting -= 1
