@@ -125,10 +125,10 @@ def test_a_witness_that_is_away(place: Watched) -> None:
         assert (refused.status, refused.json()["code"]) == (503, "ledger-unavailable")
         assert refused.headers["Retry-After"]
         assert "witness" not in refused.text
+        serial = _newest_serial(service.ledger_file)
         place.required.stop()
         assert asked(service, "second").status == 503
         assert asked(service, "third").status == 503
-        serial = _newest_serial(service.ledger_file)
         assert serial != first.json()["serialNumber"]
         assert service.call("GET", f"/v1/certificates/{serial}", token="requester").status == 503
         assert service.call("GET", f"/v1/certificates/{serial}/receipt", token="requester").status == 503
