@@ -27,7 +27,7 @@ def body_of(record: SqliteAdapter, place: int = -1) -> bytes:
 
 
 def test_a_certificate_that_does_not_fit(desk: Desk, record: SqliteAdapter) -> None:
-    """What would be granted and cannot be recorded is refused each time, with its reason, and that is on record."""
+    """What would be granted and cannot be recorded is refused each time, with a reason, and on record."""
     for _ in range(2):
         with pytest.raises(RequestRefused) as refusal:
             desk.issue(submission(good_csr(groups=MANY_GROUPS)), LARGE)
@@ -81,7 +81,7 @@ def renewing(groups: tuple[str, ...]) -> Requester:
 def test_a_refusal_stays_small(
     desk: Desk, record: SqliteAdapter, asks: Requester, groups: tuple[str, ...]
 ) -> None:
-    """Whatever makes a refusal large, its entry has 16 KiB at most, says that it was shortened, and gives reasons."""
+    """Whatever makes a refusal large, its entry has 16 KiB at most, says that it is shortened, and why."""
     with pytest.raises(RequestRefused):
         desk.issue(submission(good_csr(user="system:admin", groups=groups)), asks)
     told = record.announced[-1].fields
