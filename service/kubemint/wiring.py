@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -82,7 +82,7 @@ class Ledger:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """All that the web needs, open and checked."""
+    """All that the web needs, open and checked, until `close`: anchors are written a last time then."""
 
     issuance: Issuance
     reader: LedgerReader | WitnessedReader
@@ -94,6 +94,7 @@ class Service:
     trust_bundle_pem: tuple[str, ...]
     clock: Callable[[], datetime]
     check_ready: Callable[[], str | None]
+    close: Callable[[], None]
 
     @property
     def policy(self) -> Policy:
@@ -109,14 +110,20 @@ def open_service(config: Config) -> Service:
     """
     issuer = _open_issuer(config)
     store, keys, archive = store_of(config), log_keys_of(config), Archive(config.ledger.archive)
-    writer = LedgerWriter(store.writable(), keys, DecisionLog().write, archive)
-    engine = store.for_reading(config.server.threads)
+    closing_last_first = ExitStack()
+    database, engine = store.writable(), store.for_reading(config.server.threads)
+    closing_last_first.callback(database.close)
+    closing_last_first.callback(engine.dispose)
+    writer = LedgerWriter(database, keys, DecisionLog().write, archive)
     reader = LedgerReader(engine, archive)
     watch = open_watch(config.log, store, keys, engine, utc_now, archive)
+    closing_last_first.callback(watch.close)
     ledger = Ledger(writer, reader, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
-    Maintenance(store, lambda: kept_for(config, policy()), utc_now).start()
+    maintenance = Maintenance(store, lambda: kept_for(config, policy()), utc_now)
+    maintenance.start()
+    closing_last_first.callback(maintenance.stop)
     ways = (
         *_authenticators(config),
         RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial),
@@ -142,6 +149,7 @@ def open_service(config: Config) -> Service:
         trust_bundle_pem=_pem(issuer.trust_bundle),
         clock=utc_now,
         check_ready=Readiness(issuer, writer, watch.problem, utc_now),
+        close=closing_last_first.close,
     )
 
 

@@ -1,6 +1,7 @@
 """From the configuration to those who watch the log, and what the rest of the service knows of them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,7 +34,7 @@ class Watch:
     """Those who watch the log. `log` and `reader` give what the world may see of it.
 
     `witnessing` and `anchoring` are None where nobody is configured; `must_wait` says that certificates wait
-    for witnesses.
+    for witnesses. `connections` are those of its own.
     """
 
     log: LedgerLog
@@ -41,6 +42,7 @@ class Watch:
     witnessing: Witnessing | None
     anchoring: Anchoring | None
     must_wait: bool
+    connections: ExitStack
 
     def check(self) -> None:
         """Find out before a certificate is recorded that it could not leave.
@@ -66,6 +68,14 @@ class Watch:
         """
         return self.log.receipt(receipt.index) if self.must_wait else receipt
 
+    def close(self) -> None:
+        """Show no more to witnesses, write the anchors a last time, and close its own connections."""
+        if self.witnessing is not None:
+            self.witnessing.close()
+        if self.anchoring is not None:
+            self.anchoring.close()
+        self.connections.close()
+
     def problem(self) -> str | None:
         """Say what witnesses have against the log; None if nothing is known."""
         return None if self.witnessing is None else self.witnessing.problem()
@@ -79,20 +89,23 @@ def open_watch(  # noqa: PLR0913, PLR0917 - what a watch is made of, each from e
     clock: Callable[[], datetime],
     archive: Archive = NO_ARCHIVE,
 ) -> Watch:
-    """Begin to watch; to be called after the fork. `reading` serves those who ask.
+    """Begin to watch, until it is closed; to be called after the fork. `reading` serves those who ask.
 
     Raises:
         ConfigurationError: a witness or an anchor is not one.
     """
     check_settings(settings)
-    private = LedgerLog(store.for_reading(len(settings.witnesses) + 2), keys)
+    connections = ExitStack()
+    private_reading = store.for_reading(len(settings.witnesses) + 2)
+    connections.callback(private_reading.dispose)
+    private = LedgerLog(private_reading, keys)
     public: LedgerLog = LedgerLog(reading, keys, archive)
     reader: LedgerReader | WitnessedReader = LedgerReader(reading, archive)
     witnessing, must_wait = None, False
     anchoring: Anchoring | None = None
     if settings.witnesses:
         required, optional = _keys_of(settings, required=True), _keys_of(settings, required=False)
-        kept = KeptCheckpoint(private, keys, required, optional, _storing(store))
+        kept = KeptCheckpoint(private, keys, required, optional, _storing(store, connections))
         times = WitnessTimes()
         standings = [_standing(one, clock, times) for one in settings.witnesses]
         witnessing = Witnessing(standings, private, kept, lambda: anchoring.wake() if anchoring else None, times)
@@ -104,7 +117,14 @@ def open_watch(  # noqa: PLR0913, PLR0917 - what a watch is made of, each from e
         anchoring.start()
     if witnessing is not None:
         witnessing.start()
-    return Watch(log=public, reader=reader, witnessing=witnessing, anchoring=anchoring, must_wait=must_wait)
+    return Watch(
+        log=public,
+        reader=reader,
+        witnessing=witnessing,
+        anchoring=anchoring,
+        must_wait=must_wait,
+        connections=connections,
+    )
 
 
 def check_settings(settings: Log) -> None:
@@ -164,8 +184,9 @@ def _anchor(settings: AnchorSettings) -> Anchor:
     return UrlAnchor(settings.url or "", settings.ca_file)
 
 
-def _storing(store: Store) -> Callable[[int, str, str], bool]:
+def _storing(store: Store, connections: ExitStack) -> Callable[[int, str, str], bool]:
     database = store.writable()
+    connections.callback(database.close)
 
     def put(size: int, note: str, before: str) -> bool:
         return store_witnessed(database, size=size, note=note, before=before)
