@@ -139,7 +139,7 @@ class ApprovalDesk:
             attempt = replace(attempt, approved=approved)
             events += (self._sign(attempt, request, grant, record),)
             _check(reason for event in events if (reason := size_reason(event)) is not None)
-            conditions += conditions_of(attempt, grant)
+            conditions += conditions_of(attempt, request, grant)
         recorded = self.issuance.ledger.append(*events, conditions=conditions)
         _check_token(recorded)
         if recorded.unmet is not None and not isinstance(recorded.unmet.condition, RequestOpen):

@@ -17,6 +17,7 @@ import orjson
 
 from kubemint.errors import ConfigurationError, Reason
 from kubemint.policy.decision import Granted
+from kubemint.policy.rules import is_own
 from kubemint.record import (
     IDEMPOTENCY_KEY,
     Attempt,
@@ -24,6 +25,8 @@ from kubemint.record import (
     Event,
     EventKind,
     PendingApproval,
+    ReinstatementOrder,
+    RevocationOrder,
     Verdict,
     rfc3339,
 )
@@ -124,6 +127,41 @@ def policy_text(entry: Entry) -> str:
     """Give the text of the policy that a `policy-changed` entry tells of."""
     text: str | None = entry.fields.get("text")
     return zlib.decompress(base64.b64decode(entry.fields["textDeflated"])).decode() if text is None else text
+
+
+def revoked_event(order: RevocationOrder) -> Event:
+    """Tell that certificates were taken back: those on record that fit the selector, and no later ones."""
+    fields: dict[str, Any] = {
+        "kind": EventKind.REVOKED.value,
+        "time": rfc3339(order.time),
+        **requester_fields(order.ordered_by),
+        "policy": order.policy_version,
+        "revocation": order.revocation,
+        "select": order.selector.fields,
+        "reason": order.reason.value,
+        "note": order.note,
+        "blocksKeys": order.blocks_keys,
+    }
+    if order.suspend_until is not None:
+        fields["suspendUntil"] = rfc3339(order.suspend_until)
+    if order.idempotency_key is not None:
+        fields[IDEMPOTENCY_KEY] = order.idempotency_key
+    return Event(kind=EventKind.REVOKED, time=order.time, fields=fields, request_id=order.request_id)
+
+
+def reinstated_event(order: ReinstatementOrder) -> Event:
+    """Tell that a hold was lifted: what it hit counts again."""
+    fields = {
+        "kind": EventKind.REINSTATED.value,
+        "time": rfc3339(order.time),
+        **requester_fields(order.ordered_by),
+        "policy": order.policy_version,
+        "revocation": order.revocation,
+        "note": order.note,
+    }
+    if order.idempotency_key is not None:
+        fields[IDEMPOTENCY_KEY] = order.idempotency_key
+    return Event(kind=EventKind.REINSTATED, time=order.time, fields=fields, request_id=order.request_id)
 
 
 def lifetime_seconds(grant: Granted) -> int:
@@ -258,7 +296,7 @@ def renewal_of(entry: Entry) -> Renewal:
         line=entry.fields["serialNumber"] if asked.renews is None else asked.renews.line,
         profile=entry.fields["profile"],
         user=entry.fields["user"],
-        groups=tuple(entry.fields["groups"]),
+        groups=tuple(group for group in entry.fields["groups"] if not is_own(group)),
         first=asked.first,
         first_proven_at=datetime.fromisoformat(proven) if asked.renews is None else asked.renews.first_proven_at,
     )

@@ -19,12 +19,13 @@ from marshmallow import ValidationError
 from kubemint.authentication.kubernetes import KubernetesCluster, Review
 from kubemint.authentication.mtls import ClientAuthority
 from kubemint.authentication.oidc import OidcIssuer, oidc_issuer_problems
-from kubemint.config_ledger import LedgerPlace, Log, ledger_place, log_settings
+from kubemint.config_ledger import Crl, LedgerPlace, Log, Webhook, ledger_place, log_settings
 from kubemint.config_schemas import SERVER_ADDRESS, ConfigSchema, host_and_port
 from kubemint.documents import load_yaml_file
 from kubemint.errors import ConfigurationError
 from kubemint.fields import problem_lines
 from kubemint.policy.claims import ClaimRule
+from kubemint.policy.rules import CertificateRule
 from kubemint.signing.pem import load_certificates
 
 CONFIG_VARIABLE: Final = "KUBEMINT_CONFIG"
@@ -86,6 +87,8 @@ class Config:
     kubernetes_clusters: tuple[KubernetesCluster, ...]
     ledger: LedgerPlace
     log: Log
+    webhook: Webhook
+    crl: Crl
     cluster: Cluster | None
 
 
@@ -139,7 +142,9 @@ def load(file: Path) -> Config:
     tokens_file = authentication.get("tokens_file")
     issuers = tuple(_oidc_issuer(one, directory) for one in authentication["oidc"])
     clusters = tuple(_kubernetes_cluster(one, directory) for one in authentication["kubernetes"])
-    if problems := [*_token_issuer_problems(issuers, clusters)]:
+    named = {authority["name"] for authority in authentication["certificates"]}
+    problems = [*_token_issuer_problems(issuers, clusters), *_webhook_problems(body["webhook"]["clients"], named)]
+    if problems:
         raise ConfigurationError(str(file), problems)
     return Config(
         directory=directory,
@@ -155,6 +160,8 @@ def load(file: Path) -> Config:
         kubernetes_clusters=clusters,
         ledger=ledger_place(body["ledger"], directory),
         log=log_settings(body["log"], directory),
+        webhook=Webhook(clients=tuple(body["webhook"]["clients"]), unknown=body["webhook"]["unknown_credentials"]),
+        crl=Crl(lifetime=body["crl"]["lifetime"], url=body["crl"].get("url")),
         cluster=_cluster(body.get("cluster"), directory),
     )
 
@@ -189,6 +196,12 @@ def _token_issuer_problems(issuers: Sequence[OidcIssuer], clusters: Sequence[Kub
         if cluster.issuer in known:
             both = f"the OIDC issuer {known[cluster.issuer]} and the Kubernetes cluster {cluster.name}"
             yield f"authentication: {both} have the same issuer {cluster.issuer}: configure it under one of them."
+
+
+def _webhook_problems(clients: Sequence[CertificateRule], named: Collection[str]) -> Iterator[str]:
+    for rule in clients:
+        if rule.certificate not in named:
+            yield f"webhook.clients: {rule.certificate!r} is none of authentication.certificates."
 
 
 def _oidc_issuer(body: Mapping[str, Any], directory: Path) -> OidcIssuer:

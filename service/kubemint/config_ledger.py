@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from sqlalchemy.engine import URL, make_url
 
+from kubemint.kubernetes.access_review import Unknown
+from kubemint.policy.rules import CertificateRule
+
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")  # of libpq's parameters, those that name one
 
 
@@ -53,6 +56,22 @@ class Log:
     public: bool
     witnesses: tuple[Witness, ...]
     anchors: tuple[Anchor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Which client certificates may ask whether a credential is revoked, and what of those not on record."""
+
+    clients: tuple[CertificateRule, ...]
+    unknown: Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crl:
+    """How long a revocation list counts, and where its parts are fetched: without `url` there are none."""
+
+    lifetime: timedelta
+    url: str | None
 
 
 def ledger_place(body: Mapping[str, Any], directory: Path) -> LedgerPlace:

@@ -18,7 +18,9 @@ from kubemint.authentication.oidc import (
 from kubemint.authentication.tokens import TOKEN_NAME
 from kubemint.errors import InvalidProof
 from kubemint.fields import Duration, NamedEntries, StrictSchema, Text
-from kubemint.policy.loader import API_VERSION, ClaimValue
+from kubemint.kubernetes.access_review import Unknown
+from kubemint.policy.loader import API_VERSION, ClaimValue, RequesterSchema
+from kubemint.policy.rules import CertificateRule
 from kubemint.transparency.checkpoint import NoteVerifier, key_name_problem
 
 _SERVICE_ADDRESS: Final = validate.URL(
@@ -203,6 +205,25 @@ class _ClusterSchema(StrictSchema):
     certificate_authority_file = Text(data_key="certificateAuthorityFile")
 
 
+class _WebhookSchema(StrictSchema):
+    clients = fields.List(fields.Nested(RequesterSchema), load_default=list)
+    unknown_credentials = fields.Enum(
+        Unknown, by_value=True, data_key="unknownCredentials", load_default=Unknown.ALARM
+    )
+
+    @validates_schema(skip_on_field_errors=True)
+    def _certificates(self, body: Mapping[str, Any], **_: Any) -> None:
+        if not all(isinstance(rule, CertificateRule) for rule in body["clients"]):
+            raise ValidationError(
+                "Must be rules of certificates; tokens get the role webhook.", field_name="clients"
+            )
+
+
+class _CrlSchema(StrictSchema):
+    lifetime = Duration(load_default=timedelta(hours=24))
+    url = Text(validate=_SERVICE_ADDRESS)
+
+
 class ConfigSchema(StrictSchema):
     api_version = Text(data_key="apiVersion", required=True, validate=validate.Equal(API_VERSION))
     kind = Text(required=True, validate=validate.Equal("Configuration"))
@@ -213,3 +234,5 @@ class ConfigSchema(StrictSchema):
     ledger = fields.Nested(_LedgerSchema, required=True)
     log = fields.Nested(_LogSchema, required=True)
     cluster = fields.Nested(_ClusterSchema)
+    webhook = fields.Nested(_WebhookSchema, load_default=lambda: _WebhookSchema().load({}))
+    crl = fields.Nested(_CrlSchema, load_default=lambda: _CrlSchema().load({}))

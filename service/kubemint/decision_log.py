@@ -34,6 +34,8 @@ _EVENTS: Final = {
     EventKind.APPROVED: "verdict",
     EventKind.DENIED: "verdict",
     EventKind.POLICY_CHANGED: "policy-changed",
+    EventKind.REVOKED: "revocation",
+    EventKind.REINSTATED: "revocation",
 }
 _NOT_IN_THE_LINE: Final = frozenset({"certificate", "csr", "text", "textDeflated"})
 _ASCII: Final = json.JSONEncoder(separators=(",", ":")).encode

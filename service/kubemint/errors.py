@@ -9,6 +9,7 @@
     │   ├── RequestRefused        the policy said no
     │   ├── QuotaExceeded         the policy said not so many
     │   ├── ApprovalConflict      the request for approval is not, or no longer, what was approved
+    │   ├── RevocationConflict    the revocation cannot be meant like this, or is no hold to be lifted
     │   ├── NotAuthenticated      no proof of identity, or one that does not hold
     │   ├── NotPermitted          proven, but without the role that the call needs
     │   ├── NotFound              no such record, or none that this requester may see
@@ -106,6 +107,12 @@ class ApprovalConflict(ReasonedError):
     """A verdict that cannot count: the request is decided, over, changed or one's own."""
 
     code = "approval-conflict"
+
+
+class RevocationConflict(ReasonedError):
+    """A revocation that cannot count: it means everything or nobody, or what it would lift is no hold."""
+
+    code = "revocation-conflict"
 
 
 class NotAuthenticated(RequestError):

@@ -7,6 +7,7 @@ Every door ends in `Issuance.issue` (promise P5), and nothing leaves it before i
 that nobody received.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,14 +25,17 @@ from kubemint.errors import (
 )
 from kubemint.policy.decision import Granted, Refused, decide
 from kubemint.policy.explain import Explanation, explain
-from kubemint.policy.rules import Policy, ProfileApproval
+from kubemint.policy.rules import SERIAL_GROUP_PREFIX, Policy, ProfileApproval
 from kubemint.record import (
     Attempt,
+    BlockKind,
     Condition,
     Entry,
     Event,
     EventKind,
     FewWaiting,
+    NotBlocked,
+    OnHold,
     PendingApproval,
     PolicyDiffers,
     Recorded,
@@ -42,7 +46,7 @@ from kubemint.record import (
 )
 from kubemint.requester import Requester
 from kubemint.transparency.tiles import ENTRY_MAX_OCTETS
-from kubemint.x509.certificate import sign_certificate
+from kubemint.x509.certificate import format_serial, sign_certificate
 from kubemint.x509.guard import guard
 from kubemint.x509.issuer import Issuer
 from kubemint.x509.request import SigningRequest, Submission, read_request
@@ -63,8 +67,8 @@ class Ledger(Protocol):
 
         On return they are durable, no index before them is missing, and their log lines are out. Where a
         condition does not hold, the event that `otherwise` makes of it is written in their place; without
-        `otherwise` nothing is. Where an issued or requested event carries an idempotency key that its requester
-        used before, nothing is written and the earlier entry comes back as repeated.
+        `otherwise` nothing is. Where an event carries an idempotency key that its requester used before, nothing
+        is written and the earlier entry comes back as repeated.
 
         Raises:
             LedgerUnavailable: durability is not confirmed. The events may have been written all the same.
@@ -74,7 +78,7 @@ class Ledger(Protocol):
         """Surround what leads to one `append`: those who commit meanwhile may wait a moment for it."""
 
     def find_by_key(self, requester: str, idempotency_key: str) -> Entry | None:
-        """Give what stands under a requester's key: a certificate, or a request that has led to none; or None.
+        """Give what stands under a requester's key, or None; of a request, the certificate that it has led to.
 
         Raises:
             LedgerUnavailable: the ledger cannot be read.
@@ -146,7 +150,11 @@ class Issuance:
         Raises:
             SigningFailed: no certificate came of it.
         """
-        certificate = sign_certificate(grant.terms, self.issuer, self.draw_serial())
+        serial_number = self.draw_serial()
+        if grant.credential_group:
+            own = f"{SERIAL_GROUP_PREFIX}{format_serial(serial_number)}"
+            grant = replace(grant, terms=replace(grant.terms, groups=(*grant.terms.groups, own)))
+        certificate = sign_certificate(grant.terms, self.issuer, serial_number)
         guard(certificate, grant.terms, self.issuer)
         return issued_event(attempt, request, grant, certificate)
 
@@ -166,9 +174,7 @@ class Issuance:
         if (reason := size_reason(event)) is not None:
             self.ledger.append(refused_event(attempt, (reason,), request))
             raise RequestRefused("This certificate would not fit into the record.", (reason,))
-        conditions = conditions_of(attempt, grant)
-        if not conditions:
-            return self.ledger.append(event)
+        conditions = conditions_of(attempt, request, grant)
         recorded = self.ledger.append(
             event,
             conditions=conditions,
@@ -194,10 +200,17 @@ class Issuance:
             raise
 
 
-def conditions_of(attempt: Attempt, grant: Granted) -> tuple[Condition, ...]:
+def conditions_of(attempt: Attempt, request: SigningRequest, grant: Granted) -> tuple[Condition, ...]:
     """Give what must still hold when a grant is written down, because many are granted at once."""
     requester = attempt.requester
-    conditions: list[Condition] = []
+    conditions: list[Condition] = [
+        NotBlocked(
+            user=grant.terms.user,
+            groups=grant.terms.groups,
+            public_key_sha256=hashlib.sha256(request.spki_der).hexdigest(),
+            now=attempt.time,
+        )
+    ]
     if requester.single_use is not None and attempt.approved is None:
         conditions.append(TokenUnused(authority=requester.authority, token_id=requester.single_use.token_id))
     if grant.approval is not None and attempt.approved is None:
@@ -245,8 +258,26 @@ def unmet_reason(unmet: Unmet, profile: str) -> Reason:
                 message="this token counts once, and has been used; get a new one",
                 path="authentication",
             )
-        case RequestOpen() | PolicyDiffers():
+        case NotBlocked() as wanted:
+            return _blocked_reason(wanted, unmet.blocked)
+        case RequestOpen() | PolicyDiffers() | OnHold():
             raise TypeError(f"{unmet.condition} is no condition of a grant")
+        case _ as never:
+            assert_never(never)
+
+
+def _blocked_reason(wanted: NotBlocked, blocked: BlockKind | None) -> Reason:
+    match blocked:
+        case BlockKind.KEY:
+            message = "this key was revoked, and never gets a certificate again; make a new one"
+            return Reason(code="key-revoked", message=message, path="revocations")
+        case BlockKind.USER:
+            return Reason(code="user-suspended", message=f"user {wanted.user!r} is suspended", path="revocations")
+        case BlockKind.GROUP:
+            message = f"one of these groups is suspended: {', '.join(map(repr, wanted.groups))}"
+            return Reason(code="group-suspended", message=message, path="revocations")
+        case None:
+            raise TypeError("what is blocked was not told")
         case _ as never:
             assert_never(never)
 
@@ -261,7 +292,7 @@ def unmet_error(unmet: Unmet, profile: str) -> RequestRefused | QuotaExceeded:
 
 def _repeat(earlier: Entry, attempt: Attempt) -> Recorded:
     """Answer a retry with the certificate or the request of its first try, if it still asks for the same."""
-    if earlier.fields["submissionSha256"] != attempt.submission.sha256:
+    if earlier.fields.get("submissionSha256") != attempt.submission.sha256:  # of a revocation there is none
         raise IdempotencyConflict("This Idempotency-Key was used for another request.")
     until = earlier.fields["expires" if earlier.kind is EventKind.REQUESTED else "notAfter"]
     if datetime.fromisoformat(until) <= attempt.time:

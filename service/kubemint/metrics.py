@@ -27,6 +27,24 @@ FOREIGN_CERTIFICATES: Final = Counter(
     "kubemint_foreign_certificates_total",
     "Client certificates that this CA's key has signed and that are not on record: an alarm.",
 )
+REVOKED_CERTIFICATES_SHOWN: Final = Counter(
+    "kubemint_revoked_certificates_shown_total", "Revoked certificates by which somebody wanted another one here."
+)
+WEBHOOK_ANSWERS: Final = Counter(
+    "kubemint_webhook_answers_total",
+    "Answers to API servers, by outcome: denied, no-opinion.",
+    ["outcome"],
+)
+UNKNOWN_CREDENTIALS: Final = Counter(
+    "kubemint_unknown_credentials_total",
+    "Questions of API servers about credentials that are not on record here: an alarm where only this service's "
+    "certificates are asked about.",
+)
+REVOCATIONS_LOADED: Final = Gauge(
+    "kubemint_revocations_loaded",
+    "Revoked, unexpired certificates that this process knows.",
+    multiprocess_mode="livemin",
+)
 POLICY_LOADS: Final = Counter(
     "kubemint_policy_loads_total", "Changes of the policy file, by outcome: loaded, refused.", ["outcome"]
 )

@@ -16,8 +16,10 @@ import orjson
 
 from kubemint.policy.rules import Policy
 from kubemint.requester import Requester
+from kubemint.selector import Selector
 from kubemint.transparency.receipt import Receipt
 from kubemint.x509.request import Submission
+from kubemint.x509.revocation import RevocationReason
 
 IDEMPOTENCY_KEY: Final = "idempotencyKey"
 
@@ -31,6 +33,8 @@ class EventKind(StrEnum):
     APPROVED = "approved"
     DENIED = "denied"
     POLICY_CHANGED = "policy-changed"
+    REVOKED = "revoked"
+    REINSTATED = "reinstated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,41 @@ class Verdict:
     reason: str
     time: datetime
     policy_version: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationOrder:
+    """Take certificates back: which, why, by whom, and whether what they name gets no new ones.
+
+    `revocation` is its name. `suspend_until` keeps the user and the group that the selector names from getting
+    certificates until then; `blocks_keys` keeps the keys of all that is hit out for ever. Under the same
+    `idempotency_key` the same order is recorded once.
+    """
+
+    revocation: str
+    selector: Selector
+    reason: RevocationReason
+    note: str
+    ordered_by: Requester
+    time: datetime
+    policy_version: str
+    suspend_until: datetime | None = None
+    blocks_keys: bool = False
+    idempotency_key: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinstatementOrder:
+    """Lift a hold: which, why, by whom. Under the same `idempotency_key` it is recorded once."""
+
+    revocation: str
+    note: str
+    ordered_by: Requester
+    time: datetime
+    policy_version: str
+    idempotency_key: str | None = None
     request_id: str | None = None
 
 
@@ -147,15 +186,44 @@ class FewWaiting:
     now: datetime
 
 
-Condition = WithinQuota | TokenUnused | RequestOpen | PolicyDiffers | FewWaiting
+class BlockKind(StrEnum):
+    """What may be kept from getting certificates."""
+
+    USER = "user"
+    GROUP = "group"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotBlocked:
+    """Neither the user, nor a group, nor the key of a certificate is suspended or revoked at this time."""
+
+    user: str
+    groups: tuple[str, ...]
+    public_key_sha256: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnHold:
+    """This revocation is a hold (certificateHold) that nobody has lifted."""
+
+    revocation: str
+
+
+Condition = WithinQuota | TokenUnused | RequestOpen | PolicyDiffers | FewWaiting | NotBlocked | OnHold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmet:
-    """A condition that does not hold; `retry_at` is when it will, if time alone makes it so."""
+    """A condition that does not hold; `retry_at` is when it will, if time alone makes it so.
+
+    Of what is blocked, `blocked` tells what it is.
+    """
 
     condition: Condition
     retry_at: datetime | None = None
+    blocked: BlockKind | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ class Method(StrEnum):
     OIDC = "oidc"
     KUBERNETES = "kubernetes"
     RENEWAL = "renewal"
+    KEY = "key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

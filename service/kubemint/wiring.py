@@ -22,19 +22,24 @@ from kubemint.decision_log import DecisionLog
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.issuance import Issuance
+from kubemint.kubernetes.revoked_credentials import RevokedCredentials
 from kubemint.ledger.archive import Archive
 from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.maintenance import Maintenance
 from kubemint.ledger.partitions import make_ahead
+from kubemint.ledger.proven import ProvenEntries
 from kubemint.ledger.reader import LedgerReader
+from kubemint.ledger.revocations import RevocationReader
 from kubemint.ledger.schema import check_head, migrate
 from kubemint.ledger.stores import Store, open_store
 from kubemint.ledger.writer import LedgerWriter
-from kubemint.policy.rules import Policy
+from kubemint.policy.rules import CertificateRule, Policy
 from kubemint.policy_file import CurrentPolicy, read_policy
 from kubemint.readiness import Readiness
 from kubemint.record import Condition, Event, EventKind, Recorded, Unmet
+from kubemint.revocation import RevocationDesk
+from kubemint.revocation_lists import RevocationLists
 from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
@@ -48,12 +53,12 @@ from kubemint.x509.profile import SERIAL_BITS
 class Ledger:
     """The ledger as issuing sees it: writes through one connection, reads through others, and is watched."""
 
-    def __init__(self, writer: LedgerWriter, reader: LedgerReader, watch: Watch) -> None:
+    def __init__(self, writer: LedgerWriter, reader: LedgerReader, proven: ProvenEntries, watch: Watch) -> None:
         self._writer = writer
         self._watch = watch
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
-        self.last_policy = reader.last_policy
+        self.last_policy = proven.last_policy
 
     def append(
         self,
@@ -86,8 +91,14 @@ class Service:
 
     issuance: Issuance
     reader: LedgerReader | WitnessedReader
+    register: ProvenEntries
     log: LedgerLog
     log_is_public: bool
+    revocations: RevocationReader
+    revocation_desk: RevocationDesk
+    revoked: RevokedCredentials
+    revocation_lists: RevocationLists
+    webhook_clients: tuple[CertificateRule, ...]
     authenticators: Sequence[Authenticator]
     cluster: Cluster | None
     chain_pem: tuple[str, ...]
@@ -116,17 +127,21 @@ def open_service(config: Config) -> Service:
     closing_last_first.callback(engine.dispose)
     writer = LedgerWriter(database, keys, DecisionLog().write, archive)
     reader = LedgerReader(engine, archive)
+    proven = ProvenEntries(reader, LedgerLog(engine, keys, archive))
     watch = open_watch(config.log, store, keys, engine, utc_now, archive)
     closing_last_first.callback(watch.close)
-    ledger = Ledger(writer, reader, watch)
+    ledger = Ledger(writer, reader, proven, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
     maintenance = Maintenance(store, lambda: kept_for(config, policy()), utc_now)
     maintenance.start()
     closing_last_first.callback(maintenance.stop)
+    revocations = RevocationReader(engine)
+    revoked = RevokedCredentials(revocations, config.webhook.unknown, utc_now, store.waiter())
+    revoked.watch()
     ways = (
         *_authenticators(config),
-        RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial),
+        RenewalAuthenticator(issuer, proven.find_by_credential_id, proven.find_by_serial, revocations.is_revoked),
     )
     for way in ways:
         if isinstance(way, OidcAuthenticator):
@@ -141,7 +156,15 @@ def open_service(config: Config) -> Service:
             draw_name=draw_name,
         ),
         reader=watch.reader,
+        register=proven,
         log=watch.log,
+        revocations=revocations,
+        revocation_desk=RevocationDesk(
+            current_policy=policy, ledger=ledger, revocations=revocations, clock=utc_now, draw_name=draw_name
+        ),
+        revoked=revoked,
+        revocation_lists=RevocationLists(issuer, revocations, config.crl.lifetime, config.crl.url, utc_now),
+        webhook_clients=config.webhook.clients,
         log_is_public=config.log.public,
         authenticators=ways,
         cluster=config.cluster,

@@ -25,6 +25,8 @@ from kubemint.authentication import Evidence, authenticate
 from kubemint.authentication.renewal import RenewalAuthenticator
 from kubemint.authentication.tokens import TokenAuthenticator, new_token, save_tokens
 from kubemint.errors import NotAuthenticated, RequestRefused
+from kubemint.ledger.proven import ProvenEntries
+from kubemint.ledger.revocations import RevocationReader
 from kubemint.record import Entry
 from kubemint.requester import Method, Requester
 from kubemint.x509.generate import self_signed_ca
@@ -50,8 +52,10 @@ roles:
 
 def renewals(issuer: Issuer, record: SqliteAdapter) -> RenewalAuthenticator:
     """Give the way of the certificates that are on this record."""
-    reader = record.reader()
-    return RenewalAuthenticator(issuer, reader.find_by_credential_id, reader.find_by_serial)
+    proven, revocations = ProvenEntries(record.reader(), record.log()), RevocationReader(record.engine)
+    return RenewalAuthenticator(
+        issuer, proven.find_by_credential_id, proven.find_by_serial, revocations.is_revoked
+    )
 
 
 @pytest.fixture

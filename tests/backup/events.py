@@ -15,6 +15,7 @@ from kubemint.x509.generate import generate_key, self_signed_ca
 from kubemint.x509.issuer import Issuer, issuer_from
 from kubemint.x509.profile import CertificateTerms
 from kubemint.x509.request import SigningRequest
+from kubemint.x509.revocation import RevocationReason
 from ledger.events import (
     answered,
     approved,
@@ -22,7 +23,9 @@ from ledger.events import (
     denied,
     policy_changed,
     refused,
+    reinstated,
     requested,
+    revoked,
     single_use,
     unfit,
 )
@@ -49,7 +52,7 @@ def issued(
 
 
 def one_of_each() -> tuple[Event, ...]:
-    """Give events of every kind, which write to every table."""
+    """Give events of every kind but those of revocations."""
     first, answer = issued(1, key="retry-1"), issued(3)
     of_request = answered("r1", 4)
     granted = {name: of_request.fields[name] for name in ("request",)}
@@ -66,6 +69,22 @@ def one_of_each() -> tuple[Event, ...]:
         single_use(denied("r2"), "t2"),
         issued(5, user="ü", groups=()),
         policy_changed("v2"),
+    )
+
+
+def revocations() -> tuple[Event, ...]:
+    """Give revocations by everything that there is, for what is on record before them, and one that is lifted."""
+    hold, by_id = RevocationReason.CERTIFICATE_HOLD, issued(99).fields["credentialId"]
+    return (
+        revoked("a", user="ann"),
+        revoked("b", group="developers", reason=hold, suspend_until=NOW + HOUR),
+        revoked("c", profile="developers", requester="token:ci", reason=RevocationReason.KEY_COMPROMISE),
+        revoked("d", issued_since=NOW - HOUR, issued_until=NOW + HOUR, reason=hold),
+        revoked("e", serial_number="01"),
+        revoked("f", credential_id=by_id),
+        revoked("g", public_key_sha256="ab" * 32),
+        single_use(revoked("h", user="bob", suspend_until=NOW + HOUR), "t9"),
+        reinstated("d"),
     )
 
 

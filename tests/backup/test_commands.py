@@ -1,7 +1,9 @@
 """`kubemint backup` and `kubemint restore` as people run them: what they say, refuse, and never write."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -301,8 +303,38 @@ def test_a_folder_that_is_no_backup(place: Workspace, tmp_path: Path) -> None:
     ran = restore(copy)
     assert failed(ran) == {"backup"}
     assert ran.code == 1
+    assert ran.errors == "Not restored: nothing was written.\n"
+    assert copy.size() is None
+
+
+def test_a_ledger_that_is_not_empty_is_told_first(place: Workspace, tmp_path: Path) -> None:
+    """Whatever is wrong with the backup, a ledger that has entries is not what it goes into."""
+    (tmp_path / "backup").mkdir()
+    ran = restore(place)
+    assert failed_cleanly(ran)
+    assert "has entries already" in ran.errors
+    assert ran.output == ""
+    assert place.size() == 12
+
+
+def test_a_backup_that_fails_while_it_is_restored(copy: Workspace, backup: Path) -> None:
+    """What has been written by then does not count, and that is what is told."""
+    _flip(backup / "tile/entries/000.p/12")
+    assert restore(copy).errors == "Not restored: the ledger does not count, and no service starts on it.\n"
 
 
 def test_the_configuration_must_be_named(place: Workspace, backup: Path) -> None:
     """A restore is into the ledger that somebody names, not into the one that is found."""
     assert kubemint("restore", backup, cwd=place.directory.parent).code == 2
+
+
+def test_a_ledger_that_was_damaged_since_the_last_backup(place: Workspace, backup: Path) -> None:
+    """What the folder has already says nothing of the ledger: a changed entry fails the backup, and it stays."""
+    before = {file: file.read_bytes() for file in backup.rglob("*") if file.is_file()}
+    with closing(sqlite3.connect(place.directory / "ledger.db")) as database, database:
+        database.execute("DROP TRIGGER entries_no_update")
+        database.execute("""UPDATE entries SET body = CAST('{"kind":"issued"}' AS BLOB) WHERE "index" = 3""")
+    ran = back_up(place)
+    assert failed_cleanly(ran), ran.output
+    assert "entries 0 to 11 are not those of their tile" in ran.errors
+    assert {file: file.read_bytes() for file in backup.rglob("*") if file.is_file()} == before

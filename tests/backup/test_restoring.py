@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup.events import issued, one_of_each, refusals
+from backup.events import issued, one_of_each, refusals, revocations
 from backup.folders import back_up, ignore, record, record_bodies, restoration, restore, rows
 from kubemint.errors import ConfigurationError, InvalidProof, LedgerUnavailable
 from kubemint.ledger import tables
@@ -54,7 +54,7 @@ def test_every_row_comes_back(adapter: Adapter, target: Adapter, tmp_path: Path)
     ledger = adapter.open()
     for some in refusals(600):
         ledger.append(*some)
-    ledger.append(*one_of_each())
+    ledger.append(*one_of_each(), *revocations())
     back_up(adapter, tmp_path / "backup")
     restore(target, tmp_path / "backup", adapter.keys)
     assert record(target) == record(adapter)
@@ -312,7 +312,7 @@ def test_a_body_that_is_garbage(body: bytes) -> None:
         restored_entry(0, body)
 
 
-@pytest.mark.parametrize("event", one_of_each())
+@pytest.mark.parametrize("event", [*one_of_each(), *revocations()])
 @given(data=st.data())
 def test_an_entry_with_a_value_of_another_type(event: Event, data: st.DataObject) -> None:
     """An entry of which one field is something else is read, or raises our error and nothing else."""

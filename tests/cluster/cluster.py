@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from cluster.authorities import CA_KEYS, CertificateAuthority
 from running_service import free_port
 
 PROGRAMS: Final = ("etcd", "kube-apiserver")
@@ -34,20 +35,6 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-
-# How `openssl` makes the key of each CA, in the format that kubeadm writes: PKCS#1, SEC 1.
-_CA_KEYS: Final = {
-    "rsa": ("genrsa", "-traditional"),
-    "rsa-serial-0": ("genrsa", "-traditional"),
-    "p256": ("ecparam", "-name", "prime256v1", "-genkey", "-noout"),
-    "ed25519": ("genpkey", "-algorithm", "ed25519"),
-}
-_CA_EXTENSIONS: Final = (
-    "basicConstraints=critical,CA:TRUE",
-    "keyUsage=critical,digitalSignature,keyEncipherment,keyCertSign",
-    "subjectKeyIdentifier=hash",
-    "subjectAltName=DNS:kubernetes",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,52 +83,6 @@ class Kubectl:
         )
 
 
-class CertificateAuthority:
-    """A CA in two files with what kubeadm writes into `ca.crt` (client-go, `NewSelfSignedCACert`).
-
-    The kind `rsa-serial-0` is that of a cluster begun before Kubernetes 1.28 (kubernetes#117791).
-    """
-
-    def __init__(self, folder: Path, kind: str = "rsa") -> None:
-        folder.mkdir(parents=True)
-        self.certificate_file, self.key_file = self.files = folder / "ca.crt", folder / "ca.key"
-        serial = ("-set_serial", "0") if kind == "rsa-serial-0" else ()
-        openssl(*_CA_KEYS[kind], "-out", str(self.key_file))
-        self._certify(*self.files, "/CN=kubernetes", 3650, _CA_EXTENSIONS, *serial)
-
-    def intermediate(self, folder: Path) -> tuple[Path, Path]:
-        """Make a CA under this one; its certificate's file goes on with this one's."""
-        files = self._issue(folder, "/CN=kubernetes-clients", *_CA_EXTENSIONS)
-        files[0].write_bytes(files[0].read_bytes() + self.certificate_file.read_bytes())
-        return files
-
-    def server_pair(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Make a server's certificate for this machine, and its key."""
-        hosts = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-        return self._issue(folder, f"/CN={name}", "extendedKeyUsage=serverAuth", hosts)
-
-    def client_pair(self, folder: Path, subject: str) -> tuple[Path, Path]:
-        """Make a client's certificate and its key, as an administrator does by hand."""
-        return self._issue(folder, subject, "extendedKeyUsage=clientAuth")
-
-    def _issue(self, folder: Path, subject: str, *extensions: str) -> tuple[Path, Path]:
-        folder.mkdir(parents=True)
-        files = folder / "tls.crt", folder / "tls.key"
-        openssl(*_CA_KEYS["p256"], "-out", str(files[1]))
-        issuer = ("-CA", str(self.certificate_file), "-CAkey", str(self.key_file))
-        self._certify(*files, subject, 2, extensions, *issuer)
-        return files
-
-    def _certify(
-        self, file: Path, key_file: Path, subject: str, days: int, extensions: tuple[str, ...], *options: str
-    ) -> None:
-        configuration = self.key_file.with_name("openssl.cnf")  # openssl's own would add extensions
-        configuration.write_text("[req]\ndistinguished_name = name\n[name]\n")
-        added = [argument for extension in extensions for argument in ("-addext", extension)]
-        command = ("req", "-x509", "-new", "-config", str(configuration), "-key", str(key_file), "-out", str(file))
-        openssl(*command, "-subj", subject, "-days", str(days), *added, *options)
-
-
 class Cluster:
     """etcd and kube-apiserver with RBAC; `start` or `with` starts them, `stop` or the end of `with` stops them.
 
@@ -153,7 +94,8 @@ class Cluster:
     def __init__(self, directory: Path, programs: Mapping[str, Path], *api_server_arguments: str) -> None:
         self.directory = directory
         self.port = free_port()
-        self.authorities = {kind: CertificateAuthority(directory / kind, kind) for kind in _CA_KEYS}
+        self._etcd_url = f"http://127.0.0.1:{free_port()}"
+        self.authorities = {kind: CertificateAuthority(directory / kind, kind) for kind in CA_KEYS}
         self.ca = self.authorities["rsa"]
         self.admin_kubeconfig = directory / "admin.kubeconfig"
         self._admin_pair = self.ca.client_pair(directory / "admin", "/O=system:masters/CN=kubernetes-admin")
@@ -184,27 +126,41 @@ class Cluster:
         assert not self._processes, "started twice"
         self._write_admin_kubeconfig()
         try:
-            etcd_url = f"http://127.0.0.1:{free_port()}"
-            self._run("etcd", *self._etcd_arguments(etcd_url))
-            self._run("kube-apiserver", *self._api_server_arguments(etcd_url), *self._arguments)
-            self._wait_until_ready()
+            self._run("etcd", *self._etcd_arguments())
+            self._start_api_server()
         except BaseException:  # an interrupt leaves nothing running either
             self.stop()
             raise
         return self
 
+    def restart_api_server(self) -> None:
+        """Stop kube-apiserver alone and start it anew, with nothing in its memory; etcd keeps every object."""
+        self._end_last()
+        try:
+            self._start_api_server()
+        except BaseException:
+            self.stop()
+            raise
+
     def stop(self) -> None:
         """Stop what was started, last first, and remove etcd's files; the logs stay."""
         while self._processes:
-            process = self._processes[-1]
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            self._processes.pop()
+            self._end_last()
         shutil.rmtree(self.directory / "etcd", ignore_errors=True)
+
+    def _start_api_server(self) -> None:
+        self._run("kube-apiserver", *self._api_server_arguments(), *self._arguments)
+        self._wait_until_ready()
+
+    def _end_last(self) -> None:
+        process = self._processes[-1]
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._processes.pop()
 
     def _run(self, name: str, *arguments: str) -> None:
         with self._log_file(name).open("ab") as log:
@@ -219,24 +175,24 @@ class Cluster:
             )
         self._processes.append(process)
 
-    def _etcd_arguments(self, client_url: str) -> tuple[str, ...]:
+    def _etcd_arguments(self) -> tuple[str, ...]:
         peer_url = f"http://127.0.0.1:{free_port()}"
         return (
             f"--data-dir={self.directory / 'etcd'}",
-            f"--listen-client-urls={client_url}",
-            f"--advertise-client-urls={client_url}",
+            f"--listen-client-urls={self._etcd_url}",
+            f"--advertise-client-urls={self._etcd_url}",
             f"--listen-peer-urls={peer_url}",
             f"--initial-advertise-peer-urls={peer_url}",
             f"--initial-cluster=default={peer_url}",
         )
 
-    def _api_server_arguments(self, etcd_url: str) -> tuple[str, ...]:
+    def _api_server_arguments(self) -> tuple[str, ...]:
         bundle = self.directory / "client-ca.crt"
         bundle.write_bytes(b"".join(ca.certificate_file.read_bytes() for ca in self.authorities.values()))
         certificate_file, key_file = self._server_pair
         has_authorization = any(argument.startswith("--authorization-") for argument in self._arguments)
         return (
-            f"--etcd-servers={etcd_url}",
+            f"--etcd-servers={self._etcd_url}",
             "--bind-address=127.0.0.1",
             f"--secure-port={self.port}",
             f"--tls-cert-file={certificate_file}",
@@ -292,9 +248,3 @@ class Cluster:
         files = filter(Path.exists, map(self._log_file, PROGRAMS))
         tails = ((file.name, file.read_text(errors="replace").splitlines()[-15:]) for file in files)
         return "\n".join(f"{name}: {line}" for name, lines in tails for line in lines)
-
-
-def openssl(*arguments: str) -> None:
-    """Run openssl; it must succeed."""
-    ran = subprocess.run(("openssl", *arguments), capture_output=True, text=True, check=False, timeout=60)
-    assert ran.returncode == 0, ran.stderr

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cluster.cluster import Cluster, Kubectl, openssl
+from cluster.authorities import openssl
+from cluster.cluster import Cluster, Kubectl
 from kubemint.authentication import Evidence
 from kubemint.authentication.kubernetes import KubernetesAuthenticator, KubernetesCluster, Review
 from kubemint.errors import IdentityUnavailable, NotAuthenticated

@@ -16,7 +16,8 @@ from kubemint.commands.workspace import CaSource, Listen, create_workspace
 COMMANDS = (
     *("dev", "init", "serve", "token", "policy"),
     *("log", "ledger", "backup", "restore"),
-    *("request", "requests"),
+    *("request", "requests", "revoke", "revocations"),
+    *("kubernetes", "audit-log"),
 )
 HELP = (
     (),
@@ -26,6 +27,8 @@ HELP = (
     *(("log", name) for name in ("verify", "export", "checkpoint", "key")),
     *(("ledger", name) for name in ("migrate", "retain", "archive")),
     *(("requests", name) for name in ("list", "show", "approve", "deny")),
+    *(("revocations", name) for name in ("list", "show", "lift")),
+    *(("kubernetes", name) for name in ("authorizer-config", "deny-list")),
 )
 
 
@@ -50,7 +53,7 @@ def test_every_command_explains_itself(command: tuple[str, ...], option: str) ->
 def test_the_help_names_every_command() -> None:
     """The first help lists the commands with what they do."""
     ran = CliRunner().invoke(command_line, ["--help"])
-    assert re.findall(r"^  ([a-z]+)  +\S", ran.output, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  ([a-z][a-z-]*)  +\S", ran.output, re.MULTILINE) == list(COMMANDS)
 
 
 def test_the_version(tmp_path: Path) -> None:

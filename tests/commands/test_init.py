@@ -32,6 +32,7 @@ MODES = {
     "client.yaml": PUBLIC,
     "requester.token": SECRET,
     "operator.token": SECRET,
+    "webhook.token": SECRET,
     "tokens.yaml": SECRET,
     "ledger.db": SECRET,
     "log.key": SECRET,
@@ -89,7 +90,7 @@ def test_the_ca_is_new_and_signs_for_ten_years(fresh: Path) -> None:
 def test_the_tokens_are_those_of_the_file(fresh: Path) -> None:
     """Each token's hash is on file under its name, and the token itself is not."""
     records = load_tokens(fresh / "tokens.yaml")
-    assert [record.name for record in records] == ["requester", "operator"]
+    assert [record.name for record in records] == ["requester", "operator", "webhook"]
     for record in records:
         token = (fresh / f"{record.name}.token").read_text().strip()
         assert token not in (fresh / "tokens.yaml").read_text()

@@ -165,4 +165,16 @@ def test_a_private_key_is_not_sent(tmp_path: Path) -> None:
     key = f"-----BEGIN {' '.join(words)}-----\nAAAA\n-----END {' '.join(words)}-----\n"
     ran, seen = ask(tmp_path, Reply(body=json.dumps(ANSWER).encode()), key.encode())
     assert failed_cleanly(ran)
+    assert (
+        ran.errors
+        == "kubemint: a.csr: holds a private key; give a CSR. The file was read here and sent nowhere.\n"
+    )
+    assert not seen
+
+
+def test_a_file_that_is_no_csr_is_named_once(tmp_path: Path) -> None:
+    """What is wrong with it is one line, though it is both the message and the only reason."""
+    ran, seen = ask(tmp_path, Reply(body=json.dumps(ANSWER).encode()), b"no CSR")
+    assert failed_cleanly(ran)
+    assert (ran.errors.count("\n"), ran.errors.startswith("kubemint: a.csr: ")) == (1, True)
     assert not seen

@@ -131,7 +131,7 @@ def test_the_configured_file(tmp_path: Path) -> None:
     assert kubemint_process("token", "create", "two", cwd=made, KUBEMINT_CONFIG=settings).code == 0
     assert kubemint_process("token", "create", "three", cwd=tmp_path).code == 0
     names = [record.name for record in load_tokens(made / "tokens.yaml")]
-    assert names == ["requester", "operator", "one", "two", "three"]
+    assert names == ["requester", "operator", "webhook", "one", "two", "three"]
 
 
 def test_a_configuration_without_a_tokens_file(tmp_path: Path) -> None:

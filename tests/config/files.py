@@ -93,6 +93,11 @@ CONFIGURATION: dict[str, Any] = {
             {"url": "https://anchor.example/checkpoint", "caFile": "lab.crt"},
         ],
     },
+    "webhook": {
+        "clients": [{"certificate": "corp", "commonName": "kube-apiserver-*"}],
+        "unknownCredentials": "deny",
+    },
+    "crl": {"lifetime": "12h", "url": "https://kubemint.example"},
     "cluster": {
         "name": "prod",
         "server": "https://10.0.0.1:6443",

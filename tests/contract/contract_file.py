@@ -16,6 +16,7 @@ from running_service import Answer
 
 REPOSITORY = Path(__file__).parents[2]
 CONTRACT_FILE = REPOSITORY / "openapi.yaml"
+OCTETS = {"application/octet-stream", "application/pkix-crl", "application/ocsp-response"}
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 Json = Any
@@ -44,8 +45,9 @@ class Operation:
         return self.path.format(**values)
 
     def fits(self, path: str) -> bool:
-        """Tell whether a path is one of its; in `place`, and there alone, slashes may be."""
-        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(self.path).replace(r"\{place\}", ".+"))
+        """Tell whether a path is one of its; in `place` and `encoded`, and there alone, slashes may be."""
+        open_ended = re.sub(r"\\{(place|encoded)\\}", ".+", re.escape(self.path))
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", open_ended)
         return re.fullmatch(pattern, path) is not None
 
     def parameters(self, place: str) -> dict[str, Json]:
@@ -178,7 +180,7 @@ def _resolve(node: Json, document: Json) -> Json:
 
 def _body(answer: Answer) -> Json:
     media_type = answer.headers.get_content_type()
-    if media_type == "application/octet-stream":
+    if media_type in OCTETS:
         return answer.body
     if media_type.endswith("json"):
         return json.loads(answer.body)

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know: how CSRs are made, and which query belongs to which body.
+"""What schemathesis cannot know: how CSRs and OCSP requests are made, and which query belongs to which body.
 
 Loaded by schemathesis, by the name that schemathesis.toml gives it.
 """
@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from contract.csrs import csr_der, csr_pem
+from contract.csrs import csr_der, csr_pem, status_request_der
 
 NAMES = (("jane", "developers"), ("joe",), ("ci", "viewers", "team-a"), ("eve", "system:masters"), ("x", "admins"))
 QUERY_OF_OBJECT = {"profile"}
@@ -22,25 +22,32 @@ der = st.sampled_from([csr_der(*names) for names in NAMES])
 
 schemathesis.openapi.format("pkcs10-pem", pem)
 schemathesis.openapi.format("pkcs10-pem-base64", pem.map(lambda text: base64.b64encode(text.encode()).decode()))
+schemathesis.openapi.format(
+    "key-statement-pem", st.sampled_from([csr_pem("kubemint:revoke-this-key", key_of=names[0]) for names in NAMES])
+)
 schemathesis.openapi.media_type("application/pkcs10", der)
+schemathesis.openapi.media_type(
+    "application/ocsp-request",
+    st.integers(min_value=0, max_value=2**159 - 1).map(status_request_der) | st.binary(),
+)
 
 
-@schemathesis.serializer("application/x-pem-file", "application/pkcs10")
+@schemathesis.serializer("application/x-pem-file", "application/pkcs10", "application/ocsp-request")
 def as_octets(_context, body):
     """Send text and octets as they are."""
     return body if isinstance(body, bytes) else str(body).encode()
 
 
-@schemathesis.deserializer("application/pem-certificate-chain")
+@schemathesis.deserializer("application/pem-certificate-chain", "application/x-pem-file")
 def from_pem(_context, response):
     """Take PEM as text."""
     return response.text
 
 
-@schemathesis.deserializer("application/octet-stream")
+@schemathesis.deserializer("application/octet-stream", "application/pkix-crl", "application/ocsp-response")
 def from_octets(_context, response):
-    """Take octets as they are."""
-    return response.content
+    """Take octets as text, each for a character: they are described as nothing else."""
+    return response.content.decode("latin-1")
 
 
 @schemathesis.hook

@@ -14,6 +14,7 @@ from kubemint.register import CurrentState
 from kubemint.requester import Method
 from kubemint.web import problems
 from kubemint.x509.keys import KEY_TYPES
+from kubemint.x509.revocation import RevocationReason
 
 NEVER_OVER_HTTP = {
     "ServiceRefused",
@@ -95,6 +96,7 @@ def test_nothing_else_is_explained() -> None:
         ("RequestState", set(CurrentState)),
         ("Method", set(Method)),
         ("KeyType", set(KEY_TYPES)),
+        ("RevocationReason", set(RevocationReason)),
     ],
 )
 def test_enumerations_of_answers(enumeration: str, values: set[str]) -> None:

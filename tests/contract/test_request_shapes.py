@@ -7,8 +7,8 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 
 from contract.contract_file import operation, schema
-from kubemint.kubernetes import signing_request
-from kubemint.web import schemas, submissions
+from kubemint.kubernetes import access_review, signing_request
+from kubemint.web import schemas, status, submissions
 from kubemint.web.app import BODY_MAX_OCTETS
 from kubemint.x509.request import CSR_MAX_OCTETS
 
@@ -94,9 +94,13 @@ def test_the_query_of_the_list() -> None:
     assert read == described
 
 
-def test_the_query_of_the_list_of_requests() -> None:
-    """The filters of requests must have the names, bounds and defaults that the contract gives them."""
-    read, described = shape_of(schemas.RequestListSchema), query_shape("GET", "/v1/requests")
+@pytest.mark.parametrize(
+    ("path", "read_by"),
+    [("/v1/requests", schemas.RequestListSchema), ("/v1/revocations", schemas.RevocationListSchema)],
+)
+def test_the_queries_of_other_lists(path: str, read_by: type[Schema]) -> None:
+    """The query of a list must have the names, bounds and defaults that the contract gives them."""
+    read, described = shape_of(read_by), query_shape("GET", path)
     del read["properties"]["cursor"], described["properties"]["cursor"]
 
     assert read == described
@@ -135,6 +139,41 @@ def test_the_verdict() -> None:
         ["digest", "verdict", "reason"],
     )
     assert sorted(deny["required"]) == ["digest", "reason", "verdict"]
+
+
+@pytest.mark.parametrize(
+    ("name", "read_by"),
+    [
+        ("RevocationOrder", schemas.RevocationSchema),
+        ("KeyStatement", schemas.KeyRevocationSchema),
+        ("LiftOrder", schemas.LiftSchema),
+    ],
+)
+def test_the_orders_of_revocation(name: str, read_by: type[Schema]) -> None:
+    """What revokes, or lifts, must have the members and bounds of the contract; no note is an empty one."""
+    read, described = shape_of(read_by), normal(schema(name))
+    assert read["properties"]["note"].pop("default") == ""
+
+    assert read == described
+
+
+def test_the_object_of_an_api_server() -> None:
+    """The words by which an API server's question is known must be those that are read."""
+    review = schema("SubjectAccessReview")
+    extra = review["properties"]["spec"]["properties"]["extra"]["properties"]
+
+    assert tuple(review["properties"]["apiVersion"]["enum"]) == access_review.API_VERSIONS
+    assert review["properties"]["kind"]["const"] == access_review.KIND
+    assert list(extra) == [access_review.CREDENTIAL_ID_KEY]
+
+
+def test_the_media_types_of_lists_and_status() -> None:
+    """Lists and answers about status must be of the types that the contract lists."""
+    lists, asked = (operation(*call).document for call in (("GET", "/v1/crl"), ("POST", "/v1/ocsp")))
+
+    assert set(lists["responses"]["200"]["content"]) == {status.CRL, status.PEM}
+    assert set(asked["requestBody"]["content"]) == {status.OCSP_REQUEST}
+    assert set(asked["responses"]["200"]["content"]) == {status.OCSP_RESPONSE}
 
 
 def test_the_times_of_the_list_are_date_times() -> None:

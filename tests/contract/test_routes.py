@@ -19,7 +19,7 @@ def routes(service: RunningService) -> set[tuple[str, str]]:
     """Give the routes of an application over the configuration of the running service."""
     app = create_app(open_service(config.load(service.directory / "kubemint.yaml")))
     return {
-        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        (method, re.sub(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in rule.methods - AUTOMATIC
     }

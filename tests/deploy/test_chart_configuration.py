@@ -42,6 +42,8 @@ def test_minimal_configuration_is_complete(chart: Chart) -> None:
             "statementTimeout": "5s",
         },
         "log": {"key": "file:/run/kubemint/log/log.key", "origin": "mint.example/log", "public": False},
+        "webhook": {"unknownCredentials": "alarm"},
+        "crl": {"lifetime": "24h"},
     }
 
 
@@ -109,7 +111,7 @@ def test_documented_values_load(chart: Chart, repository: Path, mounted: Mounted
     known = yaml.safe_load((chart.folder / "values.yaml").read_text()).keys()
     blocks = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL))
     first, *others = [block for block in blocks if block.keys() <= known]
-    assert len(others) == 5
+    assert len(others) == 6
     documented = replace(chart, values_folder=tmp_path)
     for number, block in enumerate([{}, *others]):
         (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump(first | block))

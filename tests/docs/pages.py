@@ -37,9 +37,9 @@ class Page:
     blocks: tuple[Block, ...]
 
     @classmethod
-    def read(cls, name: str) -> Self:
-        """Read docs/identity/NAME.md."""
-        file = FOLDER / f"{name}.md"
+    def read(cls, name: str, folder: Path = FOLDER) -> Self:
+        """Read NAME.md, of docs/identity unless told otherwise."""
+        file = folder / f"{name}.md"
         text = file.read_text()
         blocks = (Block(**{k: v or "" for k, v in match.groupdict().items()}) for match in _BLOCK.finditer(text))
         return cls(file=file, text=text, blocks=tuple(blocks))

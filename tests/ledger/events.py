@@ -11,15 +11,17 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from kubemint.audit import issued_event, refused_event, unfit_event
+from kubemint.audit import issued_event, refused_event, reinstated_event, revoked_event, unfit_event
 from kubemint.errors import Reason
 from kubemint.policy.decision import Granted
 from kubemint.policy.rules import Limits, Policy, Roles
-from kubemint.record import Attempt, Event, EventKind, rfc3339
+from kubemint.record import Attempt, Event, EventKind, ReinstatementOrder, RevocationOrder, rfc3339
 from kubemint.requester import Method, Requester
+from kubemint.selector import Selector
 from kubemint.x509.certificate import SignedCertificate, credential_id, format_serial
 from kubemint.x509.profile import CertificateTerms
 from kubemint.x509.request import CsrEncoding, SigningRequest, Submission
+from kubemint.x509.revocation import RevocationReason
 
 POLICY = Policy(
     version="sha256:" + "0" * 64,
@@ -145,6 +147,38 @@ def answered(request: str, serial: int, **about: Any) -> Event:
 def policy_changed(version: str, *, time: datetime = NOW) -> Event:
     """Give the event of a new policy."""
     return _event(EventKind.POLICY_CHANGED, "operator", time, {"version": version, "text": f"# {version}\n"})
+
+
+def revoked(
+    revocation: str,
+    *,
+    by: str = "boss",
+    reason: RevocationReason = RevocationReason.UNSPECIFIED,
+    time: datetime = NOW,
+    suspend_until: datetime | None = None,
+    **selector: Any,
+) -> Event:
+    """Give the event of a revocation of this name; keys are blocked where it is for keyCompromise or names one."""
+    order = RevocationOrder(
+        revocation=revocation,
+        selector=Selector(**selector),
+        reason=reason,
+        note="",
+        ordered_by=requester(by),
+        time=time,
+        policy_version=POLICY.version,
+        suspend_until=suspend_until,
+        blocks_keys=reason is RevocationReason.KEY_COMPROMISE or "public_key_sha256" in selector,
+    )
+    return revoked_event(order)
+
+
+def reinstated(revocation: str, *, by: str = "boss", time: datetime = NOW) -> Event:
+    """Give the event of a hold that was lifted."""
+    order = ReinstatementOrder(
+        revocation=revocation, note="", ordered_by=requester(by), time=time, policy_version=POLICY.version
+    )
+    return reinstated_event(order)
 
 
 def certificate_der(event: Event) -> bytes:

@@ -2,30 +2,39 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from importlib.resources import files
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import insert, inspect, update
 
 from kubemint.errors import ConfigurationError, KubemintError, LedgerUnavailable
 from kubemint.ledger import sqlite, tables
+from kubemint.ledger.archive import Archive
+from kubemint.ledger.archiving import archive_old
+from kubemint.ledger.growing import sign_first, store_tree
 from kubemint.ledger.partitions import PARTITIONED
 from kubemint.ledger.rows import query_rows
 from kubemint.ledger.schema import migrate
+from kubemint.ledger.statements import Statements
 from kubemint.ledger.writer import WritableDatabase
-from kubemint.record import EventKind
-from ledger.adapters import Adapter, SqliteAdapter, assert_sound, new_keys, stored
-from ledger.events import issued, requested
+from kubemint.record import Event, EventKind
+from kubemint.transparency.tiles import TILE_WIDTH
+from kubemint.transparency.tree import leaf_hash
+from kubemint.x509.twin import twin_digest
+from ledger.adapters import UNMIGRATED, Adapter, SqliteAdapter, assert_sound, new_keys, stored
+from ledger.events import NOW, certificate_der, issued, requested, revoked
+from ledger.filling import migrate_to
+from log.issuing import issued as certified
+from log.record import findings
 
 COUNT = 5
+DAY = timedelta(days=1)
 KEYS, PRIVATE_KEY = new_keys()
 
 
@@ -76,7 +85,9 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     """A ledger of revision 0001 keeps every row, gets the tables that it lacks, and goes on."""
     file = tmp_path / "ledger.db"
     sqlite.create_file(file)
-    _migrate_to("0001", file)
+    first = sqlite.SqliteFile(file)
+    migrate_to("0001", first.engine)
+    first.engine.dispose()
     with closing(sqlite3.connect(file)) as connection:
         for statement, values in _rows_of_the_first_version(COUNT):
             connection.execute(statement, values)
@@ -88,12 +99,13 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         keys = [(row[3], row[8], row[0]) for row in before["certificates"] if row[8] is not None]
         assert sorted(after["idempotency_keys"]) == sorted(keys)
         before["certificates"] = [row[:8] for row in before["certificates"]]
+        after["certificates"] = [row[:8] for row in after["certificates"]]
         after["head"] = [row[:2] for row in after["head"]]
         expiries = {row[0]: row[7] for row in before["certificates"]}
         assert {row[1]: row[2] for row in after["entry_groups"]} == expiries
         after["entry_groups"] = [row[:2] for row in after["entry_groups"]]
         assert {name: rows for name, rows in after.items() if name in before} == before
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
     assert_sound(adapter)
     ledger, reader = adapter.open(), adapter.reader()
     assert [ledger.append(event).entry.index for event in (issued(COUNT + 1), requested("r1"))] == [
@@ -106,6 +118,54 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     assert found.fields == issued(1).fields
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    adapter.close()
+
+
+@pytest.mark.parametrize("store", sorted(UNMIGRATED))
+def test_a_ledger_without_revocations_is_brought_up_to_date(store: str, tmp_path: Path) -> None:
+    """In a ledger of revision 0003 each certificate gets its key and its twin, and can be revoked by them."""
+    adapter = UNMIGRATED[store](tmp_path)
+    events = [certified(serial, user=f"u{serial % 10}") for serial in range(1, 601)]
+    _fill_third_version(adapter, events)
+    assert "public_key" not in {column["name"] for column in inspect(adapter.engine).get_columns("certificates")}
+    migrate(adapter.database(), adapter.keys)
+    rows = stored(adapter, tables.certificates)
+    assert len(rows) == len(events)
+    for row, event in zip(rows, events, strict=True):
+        assert row["public_key"].hex() == event.fields["publicKeySha256"]
+        assert row["twin_id"] == twin_digest(certificate_der(event))
+    assert len({row["twin_id"] for row in rows}) == len(events)
+    assert _version(adapter) == "0004"
+    adapter.open().append(revoked("a", public_key_sha256=events[0].fields["publicKeySha256"]))
+    assert len(stored(adapter, tables.revoked_certificates)) == len(events)
+    assert_sound(adapter)
+    assert findings(adapter) == []
+    adapter.close()
+
+
+@pytest.mark.parametrize("store", sorted(UNMIGRATED))
+def test_a_ledger_whose_old_entries_are_archived(store: str, tmp_path: Path) -> None:
+    """Certificates whose text is in the archive lose their rows, as retention drops them; others lose nothing."""
+    adapter = UNMIGRATED[store](tmp_path)
+    events = [certified(serial) for serial in range(1, TILE_WIDTH + 5)]
+    _fill_third_version(adapter, events)
+    archive_old(adapter.engine, Archive(tmp_path / "archive"), DAY, NOW + 3 * DAY)
+    migrate(adapter.database(), adapter.keys)
+    assert [row["entry_index"] for row in stored(adapter, tables.certificates)] == [
+        *range(TILE_WIDTH, len(events))
+    ]
+    assert all(row["twin_id"] for row in stored(adapter, tables.certificates))
+    kept = {"archive": tmp_path / "archive", "now": NOW + 3 * DAY}
+    assert findings(adapter, retention=DAY, **kept) == []
+    adapter.close()
+
+
+def test_a_certificate_that_nobody_would_take(tmp_path: Path) -> None:
+    """A ledger with an entry whose certificate is none is brought up to date all the same."""
+    adapter = UNMIGRATED["sqlite"](tmp_path)
+    _fill_third_version(adapter, [issued(1), certified(2)])
+    migrate(adapter.database(), adapter.keys)
+    assert [row["twin_id"] is None for row in stored(adapter, tables.certificates)] == [True, False]
     adapter.close()
 
 
@@ -185,17 +245,6 @@ def _is_of_the_dialect(adapter: Adapter) -> Callable[..., bool]:
     return counts
 
 
-def _migrate_to(revision: str, file: Path) -> None:
-    """Make the tables as an earlier version left them."""
-    configuration = Config()
-    configuration.set_main_option("script_location", str(files("kubemint.ledger") / "migrations"))
-    database = sqlite.SqliteFile(file)
-    with database.engine.begin() as connection:
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, revision)
-    database.engine.dispose()
-
-
 def _rows_of_the_first_version(count: int) -> Iterator[tuple[str, tuple[object, ...]]]:
     """Give what the first version wrote for so many certificates."""
     for index in range(count):
@@ -203,13 +252,41 @@ def _rows_of_the_first_version(count: int) -> Iterator[tuple[str, tuple[object, 
         leaf_hash = hashlib.sha256(b"\x00" + event.body).digest()
         time = event.fields["time"]
         yield "INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, time, "issued", event.body, leaf_hash)
-        (_, row), *_ = query_rows(index, event.kind, event.fields).rows
+        row = _early_row(index, event)
         yield (
             "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*row.values(), event.fields.get("idempotencyKey")),
         )
         yield "INSERT INTO entry_groups VALUES ('developers', ?)", (index,)
     yield "UPDATE head SET size = ?", (count,)
+
+
+def _early_row(index: int, event: Event) -> dict[str, Any]:
+    """Give the row of a certificate as versions wrote it that did not revoke."""
+    (_, row), *_ = query_rows(index, event.kind, event.fields).rows
+    return {name: value for name, value in row.items() if name not in {"public_key", "twin_id"}}
+
+
+def _fill_third_version(adapter: Adapter, events: Sequence[Event]) -> None:
+    """Make a ledger of revision 0003 that holds these certificates."""
+    engine = adapter.database().engine
+    migrate_to("0003", engine)
+    rows = [(index, event.fields["time"], "issued", event.body) for index, event in enumerate(events)]
+    adapter.load((*row, leaf_hash(row[-1])) for row in rows)
+    with engine.begin() as connection:
+        for index, event in enumerate(events):
+            connection.execute(insert(tables.certificates).values(_early_row(index, event)))
+            for table, row in query_rows(index, event.kind, event.fields).rows:
+                if table is tables.entry_groups:
+                    connection.execute(insert(table).values(row))
+        connection.execute(update(tables.head).values(size=len(events), checkpoint=""))
+        store_tree(connection)
+        sign_first(adapter.keys, connection.connection.cursor(), Statements(engine))
+
+
+def _version(adapter: Adapter) -> str:
+    with adapter.engine.connect() as connection:
+        return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
 
 
 def _dump(connection: sqlite3.Connection) -> dict[str, list[object]]:

@@ -1,6 +1,7 @@
 """The query tables say nothing that the entries do not say: they can be made again."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from kubemint.ledger.rows import query_rows
 from kubemint.ledger.statements import Statements
 from kubemint.record import EventKind
 from kubemint.x509.certificate import credential_id
+from kubemint.x509.revocation import RevocationReason
 from ledger.adapters import Adapter, stored
 from ledger.events import (
     NOW,
@@ -22,11 +24,15 @@ from ledger.events import (
     issued,
     policy_changed,
     refused,
+    reinstated,
     requested,
+    revoked,
     single_use,
     unfit,
 )
+from log.issuing import issued as certified
 
+DAY = timedelta(days=1)
 EVENTS = (
     issued(1, groups=("developers", "team-a")),
     refused(groups=("system:masters",), asked_profile="admins"),
@@ -47,6 +53,20 @@ EVENTS = (
     single_use(refused(), "t1"),
     single_use(issued(4), "t1", "corp"),
     policy_changed("v2"),
+    revoked("a", user="jané", reason=RevocationReason.KEY_COMPROMISE),
+    issued(5, user="jané", groups=("team-a",)),
+    revoked("b", group="team-a", reason=RevocationReason.CERTIFICATE_HOLD, suspend_until=NOW + DAY),
+    revoked("c", public_key_sha256="ab" * 32, reason=RevocationReason.CERTIFICATE_HOLD),
+    reinstated("c"),
+    single_use(revoked("d", requester="token:cd", user="nobody", suspend_until=NOW + DAY), "t3"),
+    issued(6, user="jané"),
+    revoked("e", issued_since=NOW, issued_until=NOW + timedelta(seconds=1), profile="developers"),
+    issued(7, user="joe", time=NOW + timedelta(hours=3)),
+    revoked("f", user="joe", time=NOW + timedelta(hours=5)),
+    revoked("g", group="ä", user="ü", reason=RevocationReason.CERTIFICATE_HOLD, suspend_until=NOW + DAY),
+    reinstated("g", time=NOW + DAY),
+    certified(8, user="kim"),
+    revoked("h", user="kim", reason=RevocationReason.KEY_COMPROMISE),
 )
 
 
@@ -76,6 +96,36 @@ def test_requests_stand_where_their_entries_left_them(filled: Adapter) -> None:
     found = {each: (row["state"], row["approvals"], row["outcome_index"]) for each, row in rows.items()}
     assert found == {"r1": ("issued", 2, 13), "r2": ("denied", 1, 14), "r3": ("pending", 0, None)}
     assert rows["r1"]["expires_at"] == int(NOW.timestamp()) + 3600
+
+
+def test_revocations_hit_what_came_before_them(filled: Adapter) -> None:
+    """In whatever portions they came, each revocation has the rows of the certificates before it that fit."""
+    places = {event.fields["revocation"]: place for place, event in enumerate(EVENTS) if "select" in event.fields}
+    serials = {
+        row["entry_index"]: int.from_bytes(row["serial_number"]) for row in stored(filled, tables.certificates)
+    }
+    hits = {
+        name: [
+            serials[row["certificate_index"]]
+            for row in stored(filled, tables.revoked_certificates)
+            if row["revocation_index"] == place
+        ]
+        for name, place in places.items()
+    }
+    assert hits == {
+        "a": [1, 2**159 - 1, 3, 4],
+        "b": [1, 3, 5],
+        "c": [],
+        "d": [],
+        "e": [1, 2**159 - 1, 256, 3, 4, 5, 6],
+        "f": [],
+        "g": [256],
+        "h": [8],
+    }
+    blocks = sorted((row["kind"], row["revocation_index"]) for row in stored(filled, tables.blocks))
+    assert blocks == [("group", places["b"]), ("key", places["a"]), ("key", places["h"]), ("user", places["d"])]
+    lifted = [row["lifted_index"] for row in stored(filled, tables.revocations)]
+    assert lifted == [None, None, places["c"] + 1, None, None, None, places["g"] + 1, None]
 
 
 def test_only_what_asks_for_groups_is_found_by_them(filled: Adapter) -> None:

@@ -16,14 +16,17 @@ from kubemint.ledger.partitions import make_ahead
 from kubemint.ledger.reader import Filter
 from kubemint.ledger.retention import Dropped, count_over, retain
 from kubemint.ledger.stores import open_store
-from kubemint.record import Event
+from kubemint.record import BlockKind, Event, NotBlocked
+from kubemint.x509.revocation import RevocationReason
 from ledger.adapters import Adapter, PostgresAdapter, assert_sound, stored
-from ledger.events import NOW, issued, policy_changed, refused, requested, single_use
+from ledger.events import NOW, issued, policy_changed, refused, requested, revoked, single_use
 
 DAY = timedelta(days=1)
 KEPT = 90 * DAY
 TODAY = NOW + 200 * DAY
 CUTOFF = TODAY - KEPT
+HOLD, COMPROMISE = RevocationReason.CERTIFICATE_HOLD, RevocationReason.KEY_COMPROMISE
+HITS = tables.revoked_certificates
 OTHERS = (
     tables.entries,
     tables.head,
@@ -32,6 +35,7 @@ OTHERS = (
     tables.token_uses,
     tables.requests,
     tables.policies,
+    tables.revocations,
 )
 
 
@@ -90,6 +94,57 @@ def test_what_is_dropped_is_still_repeated(adapter: Adapter) -> None:
     assert again.repeated
     assert again.entry.index == 1
     assert adapter.reader().find_by_serial("01") is None
+
+
+def test_what_revocations_hit_goes_with_the_certificates(adapter: Adapter) -> None:
+    """That a certificate was revoked is forgotten when it is long over, and never before."""
+    make_ahead(adapter.engine, NOW)
+    ledger = adapter.open()
+    ledger.append(*_old(), revoked("a", profile="developers", reason=COMPROMISE))
+    ledger.append(*_new(), revoked("b", profile="developers", time=TODAY - DAY, reason=HOLD))
+    assert [(row["revocation_index"], row["certificate_index"]) for row in stored(adapter, HITS)] == [
+        *((8, index) for index in (1, 2, 5, 6, 7)),
+        *((12, index) for index in (2, 11)),
+    ]
+    before = _rows(adapter, OTHERS)
+    retain(adapter.database(), KEPT, TODAY)
+    assert [(row["revocation_index"], row["certificate_index"]) for row in stored(adapter, HITS)] == [
+        *((8, index) for index in (2, 6)),
+        *((12, index) for index in (2, 11)),
+    ]
+    assert _rows(adapter, OTHERS) == before
+    assert [row["kind"] for row in stored(adapter, tables.blocks)] == ["key"]
+
+
+def test_hits_go_though_their_certificates_are_gone(adapter: Adapter) -> None:
+    """What a run that was cut off has left is found by the next one."""
+    _fill(adapter)
+    adapter.open().append(revoked("a", profile="developers"))
+    adapter.execute("DELETE FROM certificates WHERE entry_index < 8")
+    adapter.execute("DELETE FROM refusals")
+    retain(adapter.database(), KEPT, TODAY)
+    assert [row["certificate_index"] for row in stored(adapter, HITS)] == [2, 6, 8, 10]
+
+
+def test_suspensions_that_ended_long_ago_go(adapter: Adapter) -> None:
+    """Whom a suspension kept out until long ago is forgotten; who is kept out still is not, and keys never are."""
+    ends = {"old": CUTOFF - timedelta(seconds=1), "late": CUTOFF, "still": TODAY + DAY}
+    ledger = adapter.open()
+    for user, end in ends.items():
+        ledger.append(revoked(user, user=user, suspend_until=end))
+        ledger.append(revoked(f"g-{user}", group=user, suspend_until=end))
+    ledger.append(revoked("key", public_key_sha256="ab" * 32, reason=COMPROMISE))
+    retain(adapter.database(), KEPT, TODAY)
+    blocks = [(row["kind"], bytes(row["value"])) for row in stored(adapter, tables.blocks)]
+    assert blocks == [
+        *(("group", name) for name in (b"late", b"still")),
+        ("key", b"\xab" * 32),
+        *(("user", name) for name in (b"late", b"still")),
+    ]
+    refused_still = NotBlocked(user="still", groups=(), public_key_sha256="00" * 32, now=TODAY)
+    unmet = ledger.append(issued(20, time=TODAY), conditions=(refused_still,)).unmet
+    assert unmet is not None
+    assert unmet.blocked is BlockKind.USER
 
 
 def test_groups_of_unexpired_certificates_still_lead_to_them(adapter: Adapter) -> None:

@@ -174,6 +174,8 @@ def test_a_changed_entry(copy: Home) -> None:
         1,
         "entry-changed: entry 2 is not what its leaf hash was made of",
     )
+    entries = copy.verified()["entries"]
+    assert ran.output.splitlines()[-1] == f"NOT in order: 1 finding ({entries} entries)"
     (found,) = copy.verified()["findings"]
     assert (found["code"], found["logIndex"]) == ("entry-changed", 2)
 

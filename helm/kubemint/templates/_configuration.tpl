@@ -57,6 +57,17 @@ authentication:
   {{- end }}
 {{- include "kubemint.ledgerSettings" . }}
 {{- include "kubemint.logSettings" . }}
+webhook:
+  {{- with .Values.webhook.clients }}
+  clients:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  unknownCredentials: {{ .Values.webhook.unknownCredentials }}
+crl:
+  lifetime: {{ .Values.crl.lifetime | quote }}
+  {{- with .Values.crl.url }}
+  url: {{ . | quote }}
+  {{- end }}
 {{- with .Values.cluster }}
 {{- if .server }}
 cluster:

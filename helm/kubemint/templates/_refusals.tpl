@@ -29,6 +29,14 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range .Values.webhook.clients -}}
+{{- $client := .certificate -}}
+{{- $known := list -}}
+{{- range $.Values.authentication.certificates -}}{{- $known = append $known .name -}}{{- end -}}
+{{- if not (has $client $known) -}}
+{{- fail (printf "webhook.clients: %s is none of authentication.certificates" $client) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (include "kubemint.inCluster" .) .Values.rbac.create (eq (include "kubemint.serviceAccountName" .) "default") -}}
 {{- fail "serviceAccount: the account `default` is every pod's, and would get the right to review tokens: set create or name, or rbac.create: false" -}}
 {{- end -}}

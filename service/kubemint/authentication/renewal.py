@@ -27,16 +27,22 @@ _log = logging.getLogger(__name__)
 class RenewalAuthenticator:
     """Recognises what this service has issued.
 
-    `find` gives the entry of a credential id, `find_serial` that of a serial number. The requester has an
-    identity of its own, that of the line of certificates: who asked first may have asked for others too.
+    `find` gives the entry of a credential id, proven to be in the log, `find_serial` that of a serial number,
+    and `is_revoked` tells of an entry whether its certificate was taken back. The requester has an identity of
+    its own, that of the line of certificates: who asked first may have asked for others too.
     """
 
     def __init__(
-        self, issuer: Issuer, find: Callable[[str], Entry | None], find_serial: Callable[[str], Entry | None]
+        self,
+        issuer: Issuer,
+        find: Callable[[str], Entry | None],
+        find_serial: Callable[[str], Entry | None],
+        is_revoked: Callable[[int], bool],
     ) -> None:
         self._issuer = issuer
         self._find = find
         self._find_serial = find_serial
+        self._is_revoked = is_revoked
 
     def authenticate(self, evidence: Evidence, now: datetime) -> Requester | None:
         """Keep `Authenticator.authenticate`."""
@@ -59,6 +65,14 @@ class RenewalAuthenticator:
         if entry is None:
             metrics.FOREIGN_CERTIFICATES.inc()
             _log.critical("a certificate of this CA that was never issued here", extra={"credentialId": name})
+            raise NotAuthenticated("The client certificate is not valid here.")
+        if base64.b64decode(entry.fields["certificate"]) != der:
+            metrics.FOREIGN_CERTIFICATES.inc()
+            _log.critical("a certificate that is not the one on record", extra={"credentialId": name})
+            raise NotAuthenticated("The client certificate is not valid here.")
+        if self._is_revoked(entry.index):
+            metrics.REVOKED_CERTIFICATES_SHOWN.inc()
+            _log.warning("a revoked certificate was shown", extra={"credentialId": name})
             raise NotAuthenticated("The client certificate is not valid here.")
         return Requester(
             method=Method.RENEWAL,

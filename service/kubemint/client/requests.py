@@ -5,20 +5,18 @@ An approval is for what was shown: the digest that is sent is the one of the ter
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import click
 
 from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.options import service_options
+from kubemint.client.pages import PAGE, walk
 from kubemint.client.terms import checked, describe, printable
-from kubemint.errors import ServiceUnavailable
 
 STATES: Final = ("pending", "issued", "denied", "expired")
 _REQUEST: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_PAGE: Final = 100
 
 _output = click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 
@@ -46,12 +44,13 @@ def requests() -> None:
 @requests.command("list")
 @click.option("--state", type=click.Choice(STATES), default="pending", show_default=True)
 @click.option("--all", "every", is_flag=True, help="In whatever state.")
-@click.option("--limit", type=click.IntRange(1), default=_PAGE, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(1), default=PAGE, show_default=True, help="How many at most.")
 @_output
 @service_options
 def list_requests(state: str, every: bool, limit: int, output: str, **options: Any) -> None:
     """List requests, newest first."""
-    found = list(_walk(_connection(options), None if every else state, limit))
+    query = {} if every else {"state": state}
+    found = [checked(item) for item in walk(_connection(options), "/v1/requests", query, limit)]
     if output == "json":
         click.echo(json.dumps(found, indent=2))
         return
@@ -123,20 +122,6 @@ def _decide(
         return
     needed = f"{len(decided['approvals'])} of {decided['approvalsNeeded']} approvals"
     click.echo(f"Request {decided['request']} is {printable(decided['state'])}, with {needed}.")
-
-
-def _walk(connection: ServiceConnection, state: str | None, limit: int) -> Iterator[dict[str, Any]]:
-    query = {} if state is None else {"state": state}
-    while limit > 0:
-        page = connection.get("/v1/requests?" + urlencode(query | {"limit": str(min(limit, _PAGE))}))
-        items = page.get("items")
-        if not isinstance(items, list):
-            raise ServiceUnavailable("the service's answer holds no list; is it kubemint?")
-        yield from (checked(item) for item in items[:limit])
-        limit -= len(items)
-        if not isinstance(page.get("nextCursor"), str):
-            return
-        query["cursor"] = page["nextCursor"]
 
 
 def _pem(request: Mapping[str, Any]) -> str:

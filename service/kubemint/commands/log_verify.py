@@ -154,8 +154,7 @@ class _Report:
         else:
             for message in self.not_checked:
                 click.echo(f"not checked: {message}")
-            verdict = f"{self.count} findings" if self.count else "in order"
-            click.echo(f"verified: {self.entries} entries, {verdict}" if self.entries else f"verified: {verdict}")
+            click.echo(self._verdict())
         sys.exit(1 if self.count else 0)
 
     def _take(self, outcome: Outcome) -> None:
@@ -167,6 +166,13 @@ class _Report:
             click.echo(f"{outcome.code.value}: {printable(outcome.message)}")
         elif len(self.findings) < SHOWN_MAX:
             self.findings.append(outcome)
+
+    def _verdict(self) -> str:
+        entries = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}" if self.entries else ""
+        if not self.count:
+            return f"verified: {entries}, in order" if entries else "verified: in order"
+        findings = f"{self.count} {'finding' if self.count == 1 else 'findings'}"
+        return f"NOT in order: {findings} ({entries})" if entries else f"NOT in order: {findings}"
 
     def _document(self) -> dict[str, Any]:
         return {

@@ -20,6 +20,10 @@ _COMMANDS: Final = {
     "restore": "kubemint.commands.restore:restore",
     "request": "kubemint.client.request:request",
     "requests": "kubemint.client.requests:requests",
+    "revoke": "kubemint.client.revoke:revoke",
+    "revocations": "kubemint.client.revocations:revocations",
+    "kubernetes": "kubemint.commands.kubernetes:kubernetes",
+    "audit-log": "kubemint.commands.audit_log:audit_log",
 }
 
 

@@ -21,7 +21,7 @@ from kubemint.policy_file import read_policy
 from kubemint.signing.pem import load_certificates
 from kubemint.web.decisions import explanation_fields
 from kubemint.x509.issuer import IssuerLimits
-from kubemint.x509.request import CsrEncoding, SigningRequest, Submission, read_request
+from kubemint.x509.request import PRIVATE_KEY_SENT, CsrEncoding, SigningRequest, Submission, read_request
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -45,16 +45,22 @@ def explain(**options: Any) -> None:
     try:
         request = read_request(_submission(options))  # what is no CSR, a key for instance, is not sent anywhere
     except ReasonedError as fault:
-        lines = [
-            f"kubemint: {fault.message}",
-            *(f"  - {reason.message} [{reason.path}]" for reason in fault.reasons),
-        ]
-        click.echo("\n".join(lines), err=True)
+        click.echo("\n".join(_fault_lines(fault, options["csr_file"])), err=True)
         sys.exit(1)
     answer = _here(request, options) if options["policy_file"] else _at_the_service(request, options)
     click.echo(json.dumps(answer, indent=2) if options["output"] == "json" else "\n".join(_lines(answer)))
     if answer["verdict"] != "granted":
         sys.exit(1)
+
+
+def _fault_lines(fault: ReasonedError, csr_file: Path) -> Iterator[str]:
+    """Say what is wrong with a file that nobody but this command has read."""
+    if any(reason.code == PRIVATE_KEY_SENT for reason in fault.reasons):
+        yield f"kubemint: {csr_file}: holds a private key; give a CSR. The file was read here and sent nowhere."
+        return
+    yield f"kubemint: {csr_file}: {fault.message}"
+    told = (reason for reason in fault.reasons if reason.message != fault.message)
+    yield from (f"  - {reason.message} [{reason.path}]" for reason in told)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

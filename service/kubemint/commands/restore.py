@@ -16,6 +16,7 @@ from kubemint.commands.restore_checks import (
     check_backup,
     check_certificate,
     check_counts,
+    check_empty,
     check_issuer,
     judge,
     open_issuer,
@@ -64,10 +65,18 @@ def restore(directory: Path, config_file: Path, accept_loss: bool, without_witne
     Each thing that was looked at is a line, ok or FAILED. Unless all are ok, the exit code is 1 and
     the ledger does not count: no service starts on it. A restore that was cut off is begun again.
     """
-    wanted = _open(BackupFolder(directory), config.load(config_file), accept_loss, without_witnesses)
-    if wanted is None or not (_all_hold(_checks_before(wanted)) and _fill(wanted)):
-        click.echo("Not restored: the ledger does not count, and no service starts on it.", err=True)
-        sys.exit(1)
+    settings = config.load(config_file)
+    check_empty(settings)
+    wanted = _open(BackupFolder(directory), settings, accept_loss, without_witnesses)
+    if wanted is None or not _all_hold(_checks_before(wanted)):
+        _stop("nothing was written.")
+    elif not _fill(wanted):
+        _stop("the ledger does not count, and no service starts on it.")
+
+
+def _stop(state: str) -> None:
+    click.echo(f"Not restored: {state}", err=True)
+    sys.exit(1)
 
 
 def _open(

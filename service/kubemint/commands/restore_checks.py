@@ -6,19 +6,22 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import inspect, select
 
 from kubemint.commands.backup_settings import CA_CERTIFICATES
 from kubemint.commands.restore_watchers import Standing, Testimony
 from kubemint.config import Config
-from kubemint.errors import InvalidProof, KubemintError
+from kubemint.errors import ConfigurationError, InvalidProof, KubemintError
+from kubemint.ledger import tables
 from kubemint.ledger.backup_folder import BackupFolder
 from kubemint.ledger.backup_manifest import REVOKED, Manifest
 from kubemint.ledger.growing import LogKeys
-from kubemint.ledger.restoring import RestoredLog
+from kubemint.ledger.restoring import NOT_EMPTY, RestoredLog
+from kubemint.ledger.verify_pages import reading
 from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.transparency.checkpoint import Checkpoint, open_checkpoint
-from kubemint.wiring import draw_serial
+from kubemint.wiring import draw_serial, store_of
 from kubemint.x509.certificate import sign_certificate
 from kubemint.x509.generate import generate_key
 from kubemint.x509.guard import guard
@@ -49,6 +52,27 @@ def attempted(subject: str, look: Callable[[], str]) -> Check:
         return Check(subject=subject, holds=True, told=look())
     except KubemintError as fault:
         return Check(subject=subject, holds=False, told=fault.message)
+
+
+def check_empty(settings: Config) -> None:
+    """Refuse a ledger that counts entries, before anything else is looked at.
+
+    Raises:
+        ConfigurationError: it has some.
+        LedgerUnavailable: it cannot be read.
+    """
+    store = store_of(settings)
+    if not store.exists():
+        return
+    engine = store.for_reading(readers=1)
+    try:
+        with reading(engine) as connection:
+            is_made = inspect(connection).has_table(tables.head.name)
+            size = connection.execute(select(tables.head.c.size)).scalar() if is_made else 0
+    finally:
+        engine.dispose()
+    if size:
+        raise ConfigurationError("ledger.url", [NOT_EMPTY])
 
 
 def check_backup(folder: BackupFolder, manifest: Manifest, checkpoint: Checkpoint) -> str:

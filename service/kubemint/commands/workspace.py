@@ -51,7 +51,8 @@ profiles:
     lifetime: {default: 1h, max: 24h}
 roles:
   auditor: [{token: operator}]     # may read the log
-  operator: [{token: operator}]    # approves, and reads the log
+  operator: [{token: operator}]    # approves and revokes, and reads the log
+  webhook: [{token: webhook}]      # may ask whether a certificate is revoked: the API server
 """
 
 
@@ -161,7 +162,7 @@ def _write_tls(directory: Path, names: tuple[str, ...], now: datetime) -> None:
 
 def _write_tokens(directory: Path, now: datetime) -> None:
     records = []
-    for name in ("requester", "operator"):
+    for name in ("requester", "operator", "webhook"):
         token, record = new_token(name, now.replace(microsecond=0) + TOKEN_LIFETIME)
         _write(directory / f"{name}.token", token.encode("ascii") + b"\n", 0o600)
         records.append(record)

@@ -9,6 +9,7 @@ what the API server reads of the answer, from k8s.io/apiserver plugin/pkg/author
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from kubemint.errors import InvalidDocument
@@ -21,6 +22,14 @@ KIND: Final = "SubjectAccessReview"
 
 _CREDENTIAL_ID: Final = re.compile(re.escape(CREDENTIAL_ID_PREFIX) + "[0-9a-f]{64}", re.ASCII)
 _SERIAL: Final = re.compile("(?:[0-9a-f]{2}){1,20}", re.ASCII)  # RFC 5280 4.1.2.2: at most 20 octets
+
+
+class Unknown(StrEnum):
+    """What to do about a credential that is not on record."""
+
+    IGNORE = "ignore"
+    ALARM = "alarm"
+    DENY = "deny"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

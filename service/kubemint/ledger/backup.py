@@ -53,7 +53,8 @@ class CopiedLog:
 def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Progress) -> CopiedLog:
     """Copy entries and tiles; the checkpoint of an earlier backup stays until `complete`.
 
-    A bundle that is there already, and is what the log's tile says, is not written again.
+    Every entry is read from the ledger, also where the folder has it already: an old copy says nothing of
+    whether the ledger still has what it had. A bundle that is there, and is the ledger's, is not written again.
 
     Raises:
         ConfigurationError: the folder holds a backup of another log or of a newer one, or cannot be written.
@@ -65,8 +66,8 @@ def copy_log(log: LedgerLog, keys: LogKeys, folder: BackupFolder, progress: Prog
     tree, kinds, octets, written = BundleTree(), Counter[str](), 0, 0
     for index, width in bundle_widths(checkpoint.size):
         leaf_tile = _tile(log, Tile(0, index, width))
-        if (bodies := _kept(folder, index, width, leaf_tile)) is None:
-            bodies = _recorded(log, index, width, leaf_tile)
+        bodies = _recorded(log, index, width, leaf_tile)
+        if not _is_there(folder, index, bodies):
             folder.write_bundle(index, bodies)
             written += 1
         for tile, tile_hashes in tree.add([leaf_hash(body) for body in bodies]):
@@ -138,24 +139,18 @@ def _recorded(log: LedgerLog, index: int, width: int, leaf_tile: bytes) -> Bodie
     """Give the entries of a bundle as the ledger, or its archive, has them; they are those of the tile."""
     octets = log.bundle(index, width)
     bodies = decode_entries(octets or b"")
-    if not _are_of(bodies, leaf_tile):
+    if b"".join(map(leaf_hash, bodies)) != leaf_tile:
         first = index * TILE_WIDTH
         told = f"entries {first} to {first + width - 1} are not those of their tile: see `kubemint log verify`"
         raise LedgerDamaged(told)
     return bodies
 
 
-def _kept(folder: BackupFolder, index: int, width: int, leaf_tile: bytes) -> Bodies | None:
-    """Give the entries of a bundle that is in the folder and is what it must be; None else."""
+def _is_there(folder: BackupFolder, index: int, bodies: Bodies) -> bool:
     try:
-        bodies = folder.bundle(index, width)
+        return folder.bundle(index, len(bodies)) == bodies
     except InvalidProof:
-        return None
-    return bodies if _are_of(bodies, leaf_tile) else None
-
-
-def _are_of(bodies: Bodies, leaf_tile: bytes) -> bool:
-    return b"".join(map(leaf_hash, bodies)) == leaf_tile
+        return False
 
 
 def _kind(body: bytes) -> str:

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 from kubemint.errors import InvalidProof, LedgerDamaged
 from kubemint.ledger import tables
 from kubemint.ledger.archive import NO_ARCHIVE, Archive
 from kubemint.ledger.conditions import Pending, first_unmet
 from kubemint.ledger.growing import Head, Sealer, read_head, write_head, write_tiles
-from kubemint.ledger.rows import REPEATABLE, Row, query_rows
+from kubemint.ledger.revoking import announce, lift, revoke
+from kubemint.ledger.rows import REPEATABLE, Lifting, RequestChange, Revoking, Row, query_rows
 from kubemint.ledger.statements import Cursor, Statements
 from kubemint.record import IDEMPOTENCY_KEY, Condition, Entry, Event, EventKind, Recorded, Unmet, rfc3339
 from kubemint.transparency.receipt import Receipt
@@ -30,6 +31,11 @@ class Unit:
     events: tuple[Event, ...]
     conditions: Sequence[Condition]
     otherwise: Callable[[Unmet], Event] | None
+
+    @property
+    def revokes(self) -> bool:
+        """Tell whether it takes certificates back."""
+        return any(event.kind is EventKind.REVOKED for event in self.events)
 
 
 class Batch:
@@ -142,8 +148,18 @@ def write_rows(pending: Pending, cursor: Cursor, statements: Statements) -> None
             values = [row[name] for row in some for name in table.columns.keys()]  # noqa: SIM118 - no dict
             cursor.execute(statements.insert(table, len(some)), values)
     for change in pending.changes:
-        changed = (change.state.value, change.approvals, change.outcome_index, change.request)
-        cursor.execute(statements.change_request, changed)
+        match change:
+            case RequestChange():
+                changed = (change.state.value, change.approvals, change.outcome_index, change.request)
+                cursor.execute(statements.change_request, changed)
+            case Revoking():
+                revoke(change, cursor, statements.dialect)
+                announce(cursor, statements.dialect)
+            case Lifting():
+                lift(change, cursor, statements.dialect)
+                announce(cursor, statements.dialect)
+            case _ as never:
+                assert_never(never)
 
 
 def _entry_row(added: Added, hashed: bytes) -> Row:
@@ -160,7 +176,7 @@ def _entry_row(added: Added, hashed: bytes) -> Row:
 
 
 def _key_owner(event: Event) -> _KeyOwner | None:
-    """Tell whose certificate or request an event is, if it can be asked for again."""
+    """Tell whose event it is, if it can be asked for again."""
     if event.kind not in REPEATABLE or (key := event.fields.get(IDEMPOTENCY_KEY)) is None:
         return None
     return event.fields["requester"], key

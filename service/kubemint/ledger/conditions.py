@@ -6,7 +6,7 @@ is judged before the events that it is given with.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, assert_never
@@ -14,9 +14,21 @@ from typing import Any, Final, assert_never
 from sqlalchemy import Table
 
 from kubemint.ledger import tables
-from kubemint.ledger.rows import QueryRows, RequestChange, RequestState, Row
+from kubemint.ledger.rows import Change, Lifting, QueryRows, RequestChange, RequestState, Row
 from kubemint.ledger.statements import CLOCKS_DIFFER_SECONDS, Cursor, Statements
-from kubemint.record import Condition, FewWaiting, PolicyDiffers, RequestOpen, TokenUnused, Unmet, WithinQuota
+from kubemint.record import (
+    BlockKind,
+    Condition,
+    FewWaiting,
+    NotBlocked,
+    OnHold,
+    PolicyDiffers,
+    RequestOpen,
+    TokenUnused,
+    Unmet,
+    WithinQuota,
+)
+from kubemint.x509.revocation import RevocationReason
 
 _A_MINUTE: Final = timedelta(minutes=1)
 _A_SECOND: Final = timedelta(seconds=1)  # times of certificates are kept without their fraction
@@ -27,7 +39,7 @@ class Pending:
     """What a transaction is about to write: rows by table, and changes of requests, in the entries' order."""
 
     rows: defaultdict[Table, list[Row]] = field(default_factory=lambda: defaultdict(list))
-    changes: list[RequestChange] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
     def add(self, found: QueryRows) -> None:
         """Add what makes one more entry findable."""
@@ -60,6 +72,11 @@ def _judge(condition: Condition, pending: Pending, cursor: Cursor, statements: S
             if _waiting(condition, pending, cursor, statements) < condition.most:
                 return None
             return Unmet(condition=condition, retry_at=condition.now + _A_MINUTE)
+        case NotBlocked():
+            blocked = _blocked(condition, pending, cursor, statements)
+            return None if blocked is None else Unmet(condition=condition, blocked=blocked)
+        case OnHold():
+            holds = _is_on_hold(condition, pending, cursor, statements)
         case PolicyDiffers():
             holds = _last_version(pending, cursor, statements) != condition.version
         case _ as never:
@@ -106,7 +123,7 @@ def _request(request: str, pending: Pending, cursor: Cursor, statements: Stateme
         return None
     state, approvals = row
     for change in pending.changes:
-        if change.request == request and state == RequestState.PENDING:
+        if isinstance(change, RequestChange) and change.request == request and state == RequestState.PENDING:
             state, approvals = change.state, approvals + change.approvals
     return state, approvals
 
@@ -123,6 +140,39 @@ def _waiting(few: FewWaiting, pending: Pending, cursor: Cursor, statements: Stat
     coming = [row for row in pending.rows[tables.requests] if row["requester"] == few.requester]
     stored: int = cursor.fetchone()[0]
     return stored + len(coming)
+
+
+def _blocked(wanted: NotBlocked, pending: Pending, cursor: Cursor, statements: Statements) -> BlockKind | None:
+    """Tell what of a certificate is blocked. As long as nothing ever was, that is one question."""
+    coming = pending.rows[tables.blocks]
+    if not coming:
+        cursor.execute(statements.any_block)
+        if cursor.fetchone() is None:
+            return None
+    now = int(wanted.now.timestamp())
+    named = {(row["kind"], row["value"]) for row in coming if row["until"] is None or row["until"] > now}
+    for kind, value in _subjects(wanted):
+        if (kind, value) in named:
+            return kind
+        cursor.execute(statements.find_block, (kind.value, value, now))
+        if cursor.fetchone() is not None:
+            return kind
+    return None
+
+
+def _subjects(wanted: NotBlocked) -> Iterator[tuple[BlockKind, bytes]]:
+    yield BlockKind.KEY, bytes.fromhex(wanted.public_key_sha256)
+    yield BlockKind.USER, wanted.user.encode()
+    for group in wanted.groups:
+        yield BlockKind.GROUP, group.encode()
+
+
+def _is_on_hold(hold: OnHold, pending: Pending, cursor: Cursor, statements: Statements) -> bool:
+    if any(isinstance(change, Lifting) and change.revocation == hold.revocation for change in pending.changes):
+        return False
+    cursor.execute(statements.find_revocation, (hold.revocation,))
+    row = cursor.fetchone()
+    return row is not None and tuple(row) == (RevocationReason.CERTIFICATE_HOLD, None)
 
 
 def _last_version(pending: Pending, cursor: Cursor, statements: Statements) -> str | None:

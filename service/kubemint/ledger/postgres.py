@@ -6,6 +6,7 @@ by a new one with the next transaction, so a server that comes back, or another 
 no restart here. Every wait has an end: for a connection, a lock, a statement, a dead peer.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -199,6 +200,29 @@ class PostgresDatabase:
         if connection is not None:
             with suppress(psycopg.Error):
                 connection.close()
+
+
+class Listener:
+    """Waits for what other processes announce on a channel; for one thread. Without a server it only waits."""
+
+    def __init__(self, server: PostgresServer, channel: str) -> None:
+        self._server = server
+        self._channel = channel
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Return at an announcement, or after so many seconds."""
+        try:
+            if self._connection is None:
+                self._connection = self._server.connect()
+                self._connection.autocommit = True
+                self._connection.execute(f"LISTEN {self._channel}")
+                return  # what was announced before nobody listened is there to be read
+            for _ in self._connection.notifies(timeout=seconds, stop_after=1):
+                return
+        except (psycopg.Error, LedgerUnavailable):
+            self._connection = None
+            time.sleep(seconds)
 
 
 def open_for_reading(server: PostgresServer, readers: int) -> Engine:

@@ -28,6 +28,7 @@ class State(StrEnum):
     VALID = "valid"
     EXPIRED = "expired"
     REFUSED = "refused"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +200,14 @@ def _entries_of(table: Any) -> Select[Any]:
     return select(*ENTRY_COLUMNS).join(table, table.c.entry_index == tables.entries.c.index)
 
 
+def _revoked() -> Select[Any]:
+    hits, revocations = tables.revoked_certificates.c, tables.revocations.c
+    return select(hits.certificate_index).join(
+        tables.revocations,
+        (revocations.entry_index == hits.revocation_index) & revocations.lifted_index.is_(None),
+    )
+
+
 def _conditions(table: Any, wanted: Filter, now: datetime) -> Iterator[ColumnElement[bool]]:
     exact = {"user_name": wanted.user, "requester": wanted.requester, "profile": wanted.profile}
     for column, value in exact.items():
@@ -213,5 +222,8 @@ def _conditions(table: Any, wanted: Filter, now: datetime) -> Iterator[ColumnEle
         yield table.c.decided_at < int(wanted.until.timestamp())
     if wanted.state is State.VALID:
         yield table.c.not_after >= int(now.timestamp())
+        yield table.c.entry_index.not_in(_revoked())
+    if wanted.state is State.REVOKED:
+        yield table.c.entry_index.in_(_revoked())
     if wanted.state is State.EXPIRED:
         yield table.c.not_after < int(now.timestamp())

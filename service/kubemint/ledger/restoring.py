@@ -36,6 +36,7 @@ from kubemint.transparency.tree import Frontier, grow, leaf_hash
 
 BUNDLES_A_TRANSACTION: Final = 4  # 1,024 entries: bounds what is in memory, and what a crash does again
 _PAGE_ENTRIES: Final = 2_048
+NOT_EMPTY: Final = "has entries already, and a backup goes into an empty ledger alone"
 _COLUMNS: Final = tuple(tables.entries.columns)
 
 
@@ -83,8 +84,7 @@ class Restoration:
         with self._transaction() as cursor:
             head = read_head(cursor, self._statements)
             if head.size or not self._is_ours(head, keys, cursor):
-                problem = "has entries already, and a backup goes into an empty ledger alone"
-                raise ConfigurationError("ledger.url", [problem])
+                raise ConfigurationError("ledger.url", [NOT_EMPTY])
             self._move_head(Head(size=0, frontier=b"", checkpoint=self._note), cursor)
 
     def fill(self, progress: Progress) -> RestoredLog:

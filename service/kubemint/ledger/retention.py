@@ -1,8 +1,10 @@
 """Forgetting how to find what is over: query rows of certificates that expired long ago, and of old refusals.
 
-Entries and tiles stay, and so does what must hold for ever: idempotency keys, uses of tokens, requests,
-policies. On PostgreSQL whole partitions go first; what is left goes in transactions that are short, so that
-issuers come in between. A crash between two of them leaves rows that the next run finds.
+With a certificate goes that it was revoked; with a suspension that ended long ago, whom it kept out. Entries and
+tiles stay, and so does what must hold for ever: idempotency keys, uses of tokens, requests, policies,
+revocations, and keys that get no certificate any more. On PostgreSQL whole partitions go first; what is left
+goes in transactions that are short, so that issuers come in between. A crash between two of them leaves rows
+that the next run finds.
 """
 
 import time
@@ -39,9 +41,20 @@ _OVER: Final = (
         "DELETE FROM certificates WHERE entry_index >= :first AND entry_index < :end AND not_after < :cutoff",
     ),
     (
+        "revoked_certificates",
+        "DELETE FROM revoked_certificates "
+        "WHERE certificate_index >= :first AND certificate_index < :end AND not_after < :cutoff",
+    ),
+    (
         "refusals",
         "DELETE FROM refusals WHERE entry_index >= :first AND entry_index < :end AND decided_at < :cutoff",
     ),
+)
+_SUSPENSIONS_OVER: Final = "DELETE FROM blocks WHERE until < :cutoff"  # of what is for ever, `until` is null
+_STEPS: Final = (  # what has rows to drop
+    tables.certificates.c.entry_index,
+    tables.revoked_certificates.c.certificate_index,
+    tables.refusals.c.entry_index,
 )
 
 
@@ -68,6 +81,8 @@ def retain(
     """
     cutoff = int((now - retention).timestamp())
     counts = partitions.drop_before(database.engine, cutoff)
+    with database.transaction() as cursor:
+        cursor.execute(_compile(_SUSPENSIONS_OVER, database.engine), (cutoff,))
     statements = {table: _compile(statement, database.engine) for table, statement in _OVER}
     with _ours():
         end = _end(database.engine, now - retention)
@@ -113,12 +128,8 @@ def _next(engine: Engine, first: int, end: int) -> int | None:
     """Give the next entry from `first` on that has a row, so that what is gone already is walked in one step."""
     with engine.connect() as connection:
         found = [
-            connection.execute(
-                select(func.min(table.c.entry_index)).where(
-                    table.c.entry_index >= first, table.c.entry_index < end
-                )
-            ).scalar()
-            for table in (tables.certificates, tables.refusals)
+            connection.execute(select(func.min(index)).where(index >= first, index < end)).scalar()
+            for index in _STEPS
         ]
     return min((index for index in found if index is not None), default=None)
 

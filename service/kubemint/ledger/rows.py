@@ -4,6 +4,7 @@ The same function serves the writer, which has the event, and a rebuild, which h
 after entry, in the order of the ledger, it leads to the same tables.
 """
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +14,19 @@ from typing import Any, Final
 from sqlalchemy import Table
 
 from kubemint.ledger import tables
-from kubemint.record import IDEMPOTENCY_KEY, EventKind
+from kubemint.policy.rules import is_own
+from kubemint.record import IDEMPOTENCY_KEY, BlockKind, EventKind
+from kubemint.selector import Selector
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
+from kubemint.x509.revocation import RevocationReason
+from kubemint.x509.twin import twin_digest
 
 Row = dict[str, Any]
 
 
-REPEATABLE: Final = frozenset({EventKind.ISSUED, EventKind.REQUESTED})  # what a retry gets again
+REPEATABLE: Final = frozenset(  # what a retry gets again
+    {EventKind.ISSUED, EventKind.REQUESTED, EventKind.REVOKED, EventKind.REINSTATED}
+)
 
 
 class RequestState(StrEnum):
@@ -41,11 +48,32 @@ class RequestChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revoking:
+    """What a `revoked` entry changes beside its rows: it takes back the certificates on record before it."""
+
+    index: int
+    selector: Selector
+    revoked_at: int
+    blocks_keys: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifting:
+    """What a `reinstated` entry changes: the hold of this name is over."""
+
+    index: int
+    revocation: str
+
+
+Change = RequestChange | Revoking | Lifting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRows:
-    """What makes an entry findable: rows to add, and then what it changes in one that is there."""
+    """What makes an entry findable: rows to add, and then what it changes in those that are there."""
 
     rows: tuple[tuple[Table, Row], ...]
-    change: RequestChange | None
+    change: Change | None
 
 
 def query_rows(index: int, kind: EventKind, fields: Mapping[str, Any]) -> QueryRows:
@@ -62,6 +90,14 @@ def octets_of_serial(serial_number: str) -> bytes:
 def octets_of_credential_id(credential_id: str) -> bytes:
     """Give the SHA-256 that a credential id names."""
     return bytes.fromhex(credential_id.removeprefix(CREDENTIAL_ID_PREFIX))
+
+
+def twin_of(certificate: str) -> bytes | None:
+    """Give the SHA-256 of the twin of a certificate in base64; None where it has none, or nobody would take it."""
+    try:
+        return twin_digest(base64.b64decode(certificate))
+    except ValueError:
+        return None
 
 
 def seconds(moment: str) -> int:
@@ -81,10 +117,13 @@ def _rows(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Iterator[tu
             yield tables.approvals, {"request": fields["request"], "entry_index": index}
         case EventKind.POLICY_CHANGED:
             yield tables.policies, {"entry_index": index, "version": fields["version"]}
-        case EventKind.DENIED:
+        case EventKind.REVOKED:
+            yield tables.revocations, _revocation_row(index, fields)
+            yield from ((tables.blocks, row) for row in _block_rows(index, fields))
+        case EventKind.DENIED | EventKind.REINSTATED:
             pass
     if kind in _WITH_GROUPS:
-        for group in fields.get("groups", ()):
+        for group in filter(lambda group: not is_own(group), fields.get("groups", ())):
             row = {"group_name": group, "entry_index": index, "expires_at": seconds(fields[_WITH_GROUPS[kind]])}
             yield tables.entry_groups, row
     yield from _names(index, kind, fields)
@@ -110,7 +149,35 @@ def _certificate_row(index: int, fields: Mapping[str, Any]) -> Row:
         "profile": fields["profile"],
         "decided_at": seconds(fields["time"]),
         "not_after": seconds(fields["notAfter"]),
+        "public_key": bytes.fromhex(fields["publicKeySha256"]),
+        "twin_id": twin_of(fields["certificate"]),
     }
+
+
+def _revocation_row(index: int, fields: Mapping[str, Any]) -> Row:
+    return {
+        "entry_index": index,
+        "id": fields["revocation"],
+        "reason": RevocationReason(fields["reason"]).value,
+        "revoked_at": seconds(fields["time"]),
+        "requester": fields["requester"],
+        "lifted_index": None,
+    }
+
+
+def _block_rows(index: int, fields: Mapping[str, Any]) -> Iterator[Row]:
+    """Keep out whom the selector names until the suspension ends, and the key that it names for ever."""
+    named = fields["select"]
+    if (until := fields.get("suspendUntil")) is not None:
+        for kind in (BlockKind.USER, BlockKind.GROUP):
+            if (name := named.get(kind.value)) is not None:
+                yield _block_row(kind, name.encode(), index, seconds(until))
+    if (key := named.get("publicKeySha256")) is not None and fields["blocksKeys"]:
+        yield _block_row(BlockKind.KEY, bytes.fromhex(key), index, None)
+
+
+def _block_row(kind: BlockKind, value: bytes, index: int, until: int | None) -> Row:
+    return {"kind": kind.value, "value": value, "revocation_index": index, "until": until}
 
 
 def _refusal_row(index: int, fields: Mapping[str, Any]) -> Row:
@@ -137,13 +204,35 @@ def _request_row(index: int, fields: Mapping[str, Any]) -> Row:
     }
 
 
-def _change(index: int, kind: EventKind, fields: Mapping[str, Any]) -> RequestChange | None:
+def _change(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Change | None:
+    if kind is EventKind.REVOKED:
+        return Revoking(
+            index=index,
+            selector=_selector(fields["select"]),
+            revoked_at=seconds(fields["time"]),
+            blocks_keys=fields["blocksKeys"] and "publicKeySha256" not in fields["select"],
+        )
+    if kind is EventKind.REINSTATED:
+        return Lifting(index=index, revocation=fields["revocation"])
     request = fields.get("request")
     if request is None or (state := _STATE_AFTER.get(kind)) is None:
         return None
     if state is RequestState.PENDING:
         return RequestChange(request=request, approvals=1, state=state, outcome_index=None)
     return RequestChange(request=request, approvals=0, state=state, outcome_index=index)
+
+
+def _selector(named: Mapping[str, Any]) -> Selector:
+    """Read a selector. Raises ValueError or TypeError for one that no certificate could be looked for by."""
+    selector = Selector.from_fields(named)
+    if not all(isinstance(value, str) for value in named.values()):
+        raise TypeError("a value of a selector is no text")
+    if any(moment.tzinfo is None for moment in (selector.issued_since, selector.issued_until) if moment):
+        raise ValueError("a time of a selector is of no zone")
+    octets_of_serial(selector.serial_number or "0")
+    octets_of_credential_id(selector.credential_id or "")
+    bytes.fromhex(selector.public_key_sha256 or "")
+    return selector
 
 
 _WITH_GROUPS = {  # and what tells until when they are of use

@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -55,6 +56,7 @@ class Statements:
     """The statements for a database's dialect; parameters are given by position, in the order that is told."""
 
     def __init__(self, engine: Engine) -> None:
+        self.dialect = engine.dialect
         self._engine = engine
         self._inserts: dict[tuple[Table, int], str] = {}
         head, keys, bodies = tables.head.c, tables.idempotency_keys.c, tables.entries.c
@@ -116,6 +118,23 @@ class Statements:
         # -> version
         self.last_policy = self._compile(
             select(policies.version).order_by(policies.entry_index.desc()).limit(_ONE).offset(_ZERO)
+        )
+        # -> a row if anything was ever blocked
+        self.any_block = self._compile(select(tables.blocks.c.revocation_index).limit(_ONE).offset(_ZERO))
+        # kind, value, seconds now -> a row if it is blocked
+        self.find_block = self._compile(
+            select(tables.blocks.c.revocation_index)
+            .where(tables.blocks.c.kind == bindparam("kind"))
+            .where(tables.blocks.c.value == bindparam("value"))
+            .where(or_(tables.blocks.c.until.is_(None), tables.blocks.c.until > bindparam("now")))
+            .limit(_ONE)
+            .offset(_ZERO)
+        )
+        # revocation -> reason, lifted index
+        self.find_revocation = self._compile(
+            select(tables.revocations.c.reason, tables.revocations.c.lifted_index).where(
+                tables.revocations.c.id == bindparam("revocation")
+            )
         )
         # state, approvals that come to it, outcome index, request
         self.change_request = self._compile(

@@ -3,6 +3,8 @@
 `open_store` reads an address; what it gives opens the database for writing and for reading.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import postgres, sqlite
+from kubemint.ledger.revoking import CHANNEL
 from kubemint.ledger.writer import WritableDatabase
 
 _SECURE: Final = "verify-full"
@@ -38,6 +41,9 @@ class Store(Protocol):
 
     def for_reading(self, readers: int) -> Engine:
         """Open the database for so many threads at once; to be called after a fork."""
+
+    def waiter(self) -> Callable[[float], object]:
+        """Give what waits so many seconds, or less if something was revoked; for one thread, after a fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,10 @@ class SqliteStore:
     def for_reading(self, readers: int) -> Engine:
         """Keep `Store.for_reading`."""
         return sqlite.open_for_reading(self.file, readers)
+
+    def waiter(self) -> Callable[[float], object]:
+        """Keep `Store.waiter`: a file tells nobody, so who waits looks for itself."""
+        return time.sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,10 @@ class PostgresStore:
     def for_reading(self, readers: int) -> Engine:
         """Keep `Store.for_reading`."""
         return postgres.open_for_reading(self.server, readers)
+
+    def waiter(self) -> Callable[[float], object]:
+        """Keep `Store.waiter`."""
+        return postgres.Listener(self.server, CHANNEL).wait
 
 
 def open_store(

@@ -89,6 +89,9 @@ certificates: Final = Table(
     UniqueConstraint("credential_id").ddl_if(dialect="sqlite"),
     UniqueConstraint("serial_number", "not_after").ddl_if(dialect="postgresql"),
     UniqueConstraint("credential_id", "not_after").ddl_if(dialect="postgresql"),
+    Column("public_key", LargeBinary, comment="SHA-256 of the SubjectPublicKeyInfo"),
+    Column("twin_id", LargeBinary, comment="credential id of the same with its ECDSA signature rewritten"),
+    Index("ix_certificates_not_after", "not_after"),
     Index("ix_certificates_user_name", "user_name", "entry_index"),
     Index("ix_certificates_requester", "requester", "entry_index"),
 )
@@ -164,6 +167,45 @@ policies: Final = Table(
     Column("version", Text, nullable=False),
 )
 
+revocations: Final = Table(
+    "revocations",
+    metadata,
+    Column("entry_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, unique=True),
+    Column("reason", Text, nullable=False),
+    Column("revoked_at", _Count, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("lifted_index", _Count, ForeignKey("entries.index"), comment="what ended a hold"),
+    Index("ix_revocations_lifted_index", "lifted_index"),
+)
+
+revoked_certificates: Final = Table(
+    "revoked_certificates",
+    metadata,
+    Column("revocation_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("certificate_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("serial_number", LargeBinary, nullable=False),
+    Column("credential_id", LargeBinary, nullable=False),
+    Column("twin_id", LargeBinary),
+    Column("not_after", _Count, nullable=False),
+    Index("ix_revoked_certificates_certificate", "certificate_index"),
+    Index("ix_revoked_certificates_serial_number", "serial_number"),
+    Index("ix_revoked_certificates_credential_id", "credential_id"),
+    Index("ix_revoked_certificates_twin_id", "twin_id"),
+)
+
+blocks: Final = Table(
+    "blocks",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("value", LargeBinary, primary_key=True, comment="a name in UTF-8, or the SHA-256 of a public key"),
+    Column("revocation_index", _Count, ForeignKey("entries.index"), primary_key=True, autoincrement=False),
+    Column("until", _Count, comment="none: for ever"),
+    CheckConstraint("kind IN ('user', 'group', 'key')", name="blocks_kind"),
+    Index("ix_blocks_revocation_index", "revocation_index"),
+    sqlite_with_rowid=False,
+)
+
 QUERY_TABLES: Final = (
     certificates,
     refusals,
@@ -173,4 +215,7 @@ QUERY_TABLES: Final = (
     policies,
     idempotency_keys,
     entry_groups,
+    revocations,
+    revoked_certificates,
+    blocks,
 )

@@ -5,6 +5,7 @@ publishes looks at the log. Both walk the entries once, bundle after bundle, in 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from kubemint.ledger.verify_findings import Finding, FindingCode, NotChecked, Ou
 from kubemint.ledger.verify_indexes import index_findings
 from kubemint.ledger.verify_pages import EntryPages, StoredHead, beyond_the_head, read_head, read_tile, reading
 from kubemint.ledger.verify_requests import request_findings
+from kubemint.ledger.verify_revocations import RevocationCheck
 from kubemint.ledger.verify_rows import RowCheck
 from kubemint.ledger.verify_tree import SeenCheckpoint, StoredEntry, StoredTile, TreeWalk, opened
 from kubemint.transparency.checkpoint import Checkpoint, NoteVerifier
@@ -62,7 +64,7 @@ def verify_ledger(
     """Verify the ledger as it is in its database; what is added meanwhile is left for the next time.
 
     Raises:
-        LedgerUnavailable: the ledger cannot be read.
+        LedgerUnavailable: the ledger cannot be read, or there is no room for a scratch database beside it.
     """
     with reading(engine) as connection:
         head = read_head(connection)
@@ -75,16 +77,18 @@ def verify_ledger(
     yield from walk.start()
     pages = EntryPages(kept.archive, head.archived)
     rows = RowCheck.since(head.size, kept.retention, now)
-    for first in range(0, head.size, TILE_WIDTH):
-        indexes = range(first, min(head.size, first + TILE_WIDTH))
-        with reading(engine) as connection:
-            entries = pages.bundle(connection, first // TILE_WIDTH, head.size)
-            findings = [*walk.add(first // TILE_WIDTH, entries, partial(read_tile, connection))]
-            told, unfit = _tell(entries, walk.broken, known.issuers)
-            findings += [*unfit, *rows.bundle(connection, indexes, told)]
-            findings += request_findings(connection, indexes, told, pages)
-        yield from findings
-        progress(indexes.stop, head.size)
+    with closing(RevocationCheck(head.size, rows.dropped_before)) as revocations:
+        for first in range(0, head.size, TILE_WIDTH):
+            indexes = range(first, min(head.size, first + TILE_WIDTH))
+            with reading(engine) as connection:
+                entries = pages.bundle(connection, first // TILE_WIDTH, head.size)
+                findings = [*walk.add(first // TILE_WIDTH, entries, partial(read_tile, connection))]
+                told, unfit = _tell(entries, walk.broken, known.issuers)
+                findings += [*unfit, *rows.bundle(connection, indexes, told)]
+                findings += request_findings(connection, indexes, told, pages)
+                findings += revocations.bundle(connection, indexes, told, pages)
+            yield from findings
+            progress(indexes.stop, head.size)
     yield from walk.finish(signed, head.frontier)
     yield from rows.finish(engine, pages)
     with reading(engine) as connection:

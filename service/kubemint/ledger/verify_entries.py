@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from cryptography import x509
 
-from kubemint.ledger.rows import QueryRows, query_rows
+from kubemint.ledger.rows import Lifting, QueryRows, RequestChange, query_rows
 from kubemint.ledger.verify_findings import Finding, FindingCode
 from kubemint.ledger.verify_tree import StoredEntry
 from kubemint.record import EventKind
@@ -44,7 +44,10 @@ def read_entry(entry: StoredEntry, issuers: Sequence[x509.Certificate]) -> tuple
 def _check_values(rows: QueryRows) -> None:
     """Refuse what no table could hold: an entry may say anything, if the one who signed it is dishonest."""
     values = [value for _, row in rows.rows for value in row.values()]
-    values += [] if rows.change is None else [rows.change.request]
+    if isinstance(rows.change, RequestChange):
+        values.append(rows.change.request)
+    if isinstance(rows.change, Lifting):
+        values.append(rows.change.revocation)
     for value in values:
         if not isinstance(value, str | int | bytes | None) or (isinstance(value, int) and abs(value) >= 2**63):
             raise TypeError("not a value of a row")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from kubemint.ledger import tables
-from kubemint.ledger.rows import RequestState
+from kubemint.ledger.rows import RequestChange, RequestState
 from kubemint.ledger.verify_entries import ToldEntry, read_entry
 from kubemint.ledger.verify_findings import Finding, FindingCode
 from kubemint.ledger.verify_pages import EntryPages
@@ -30,7 +30,7 @@ def request_findings(
     ends = {
         index: entry.rows.change
         for index, entry in told.items()
-        if entry.rows.change is not None and entry.rows.change.outcome_index is not None
+        if isinstance(entry.rows.change, RequestChange) and entry.rows.change.outcome_index is not None
     }
     query = select(columns.id, columns.outcome_index).where(columns.id.in_([end.request for end in ends.values()]))
     outcomes = {row.id: row.outcome_index for row in connection.execute(query)} if ends else {}
@@ -55,7 +55,7 @@ def _is_what_became(connection: Connection, row: Mapping[Any, Any], pages: Entry
     if told is None:
         return True  # which is found for itself
     change = told.rows.change
-    return change is not None and (change.request, change.state.value) == (row["id"], row["state"])
+    return isinstance(change, RequestChange) and (change.request, change.state.value) == (row["id"], row["state"])
 
 
 def _approvals(connection: Connection, request: str, before: int) -> int:

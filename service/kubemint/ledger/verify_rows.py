@@ -20,14 +20,17 @@ from kubemint.ledger.verify_pages import EntryPages, reading
 
 _KEYS_A_STATEMENT: Final = 200
 _ROWS_A_WALK: Final = 500
-_BY_INDEX: Final = (tables.certificates, tables.refusals, tables.requests, tables.policies)
+_BY_INDEX: Final = (tables.certificates, tables.refusals, tables.requests, tables.policies, tables.revocations)
 _BY_KEY: Final = {
     tables.approvals: ("request", "entry_index"),
     tables.token_uses: ("authority", "token_id"),
     tables.idempotency_keys: ("requester", "idempotency_key"),
     tables.entry_groups: ("group_name", "entry_index"),
 }
-_CHANGING: Final = frozenset({"state", "approvals", "outcome_index"})  # verify_requests.py looks at them
+_CHANGING: Final = frozenset(  # verify_requests.py and verify_revocations.py look at them
+    {"state", "approvals", "outcome_index", "lifted_index"}
+)
+_OF_REVOCATIONS: Final = (tables.revoked_certificates, tables.blocks)  # and at these
 _ENDS: Final = {  # after this time, and the retention, a row may be gone
     tables.certificates: "not_after",
     tables.refusals: "decided_at",
@@ -74,8 +77,9 @@ class RowCheck:
         with reading(engine) as connection:
             now = connection.execute(select(tables.head.c.size)).scalar() or 0
             counts = {
-                table.name: _count(connection, table, (table.c.entry_index >= now) | (table.c.entry_index < 0))
+                table.name: _count(connection, table, (index >= now) | (index < 0))
                 for table in tables.QUERY_TABLES
+                for index in [table.c.revocation_index if table in _OF_REVOCATIONS else table.c.entry_index]
             }
         for name, count in counts.items():
             if count:

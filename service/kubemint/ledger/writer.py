@@ -165,9 +165,17 @@ class LedgerWriter:
             self._hand_over(batch)
 
     def _take(self, most: int | None) -> list[_Waiting]:
+        """Take those who wait, in their order: `most` of them, and none behind a revocation, or else all.
+
+        Which keys a revocation keeps out is known when it is written, and must hold for whoever comes next.
+        """
+        taken: list[_Waiting] = []
         with self._queue_lock:
-            count = len(self._queue) if most is None else min(len(self._queue), most)
-            return [self._queue.popleft() for _ in range(count)]
+            while self._queue and (most is None or len(taken) < most):
+                taken.append(self._queue.popleft())
+                if most is not None and taken[-1].unit.revokes:
+                    break
+        return taken
 
     def _hand_over(self, batch: Sequence[_Waiting]) -> None:
         with self._queue_lock:

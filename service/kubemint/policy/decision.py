@@ -19,7 +19,10 @@ from kubemint.x509.request import SigningRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """Sign exactly this: within the quota, and once it is approved, where these are set."""
+    """Sign exactly this: within the quota, and once it is approved, where these are set.
+
+    With `credential_group` the certificate also says its own serial number, as one more group.
+    """
 
     profile: str
     policy_version: str
@@ -27,6 +30,7 @@ class Granted:
     decided_at: datetime
     quota: ProfileQuota | None = None
     approval: ProfileApproval | None = None
+    credential_group: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,7 @@ def decide(
         decided_at=now,
         quota=profile.quota,
         approval=profile.approval,
+        credential_group=profile.credential_group,
     )
 
 

@@ -27,6 +27,7 @@ from kubemint.policy.rules import (
     RequesterRule,
     Roles,
     TokenRule,
+    is_own,
     is_reserved,
 )
 from kubemint.x509.keys import KEY_TYPES
@@ -70,6 +71,8 @@ def _read_name(value: Any) -> str:
     name: str = _TEXT.deserialize(value)
     if name.strip().casefold() in FORBIDDEN_NAMES:
         raise ValidationError(f"{name!r} is never given to anybody; take it out.")
+    if is_own(name):
+        raise ValidationError(f"{name!r} begins like the names that this service gives by itself; take it out.")
     return name
 
 
@@ -143,7 +146,9 @@ _KINDS: Final = {
 }
 
 
-class _RequesterSchema(StrictSchema):
+class RequesterSchema(StrictSchema):
+    """Who is meant, in a policy and wherever else a requester is told apart."""
+
     token = Text()
     certificate = Text()
     common_name = _Pattern(data_key="commonName")
@@ -214,7 +219,7 @@ class _LimitsSchema(StrictSchema):
 
 
 class _ProfileSchema(StrictSchema):
-    requesters = fields.List(fields.Nested(_RequesterSchema), required=True)
+    requesters = fields.List(fields.Nested(RequesterSchema), required=True)
     users = fields.List(_Template(), required=True)
     groups = fields.List(_Template(), load_default=list)
     required = fields.List(_Template(exact=True), load_default=list)
@@ -226,6 +231,7 @@ class _ProfileSchema(StrictSchema):
     approval = Text(validate=validate.Equal("required", error="Must be: required."))
     approvals = fields.Integer(strict=True, validate=validate.Range(1, APPROVALS_MAX))
     approval_within = Duration(data_key="approvalWithin")
+    credential_group = fields.Boolean(data_key="credentialGroup", load_default=False, truthy={True}, falsy={False})
 
     @validates_schema
     def _approval(self, body: Mapping[str, Any], **_: Any) -> None:
@@ -235,12 +241,15 @@ class _ProfileSchema(StrictSchema):
 
 
 class _RolesSchema(StrictSchema):
-    auditor = fields.List(fields.Nested(_RequesterSchema), load_default=list)
-    operator = fields.List(fields.Nested(_RequesterSchema), load_default=list)
+    auditor = fields.List(fields.Nested(RequesterSchema), load_default=list)
+    operator = fields.List(fields.Nested(RequesterSchema), load_default=list)
+    webhook = fields.List(fields.Nested(RequesterSchema), load_default=list)
 
     @post_load
     def _make(self, body: Mapping[str, Any], **_: Any) -> Roles:
-        return Roles(auditors=tuple(body["auditor"]), operators=tuple(body["operator"]))
+        return Roles(
+            auditors=tuple(body["auditor"]), operators=tuple(body["operator"]), webhooks=tuple(body["webhook"])
+        )
 
 
 class _PolicySchema(StrictSchema):
@@ -272,6 +281,7 @@ def _profile(name: str, body: Mapping[str, Any], limits: Limits) -> Profile:
         renewal=renewal["duration"] if renewal else None,
         quota=body.get("quota"),
         approval=_approval(body),
+        credential_group=body["credential_group"],
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kubemint.errors import Reason
 from kubemint.policy.claims import Filled, Pattern, fill
-from kubemint.policy.rules import FORBIDDEN_NAMES, Limits, Profile, is_reserved
+from kubemint.policy.rules import FORBIDDEN_NAMES, Limits, Profile, is_own, is_reserved
 from kubemint.requester import Requester
 from kubemint.x509.issuer import IssuerLimits
 from kubemint.x509.names import name_reasons
@@ -206,6 +206,12 @@ def _name_reasons(kind: str, name: str, allowed: Filled, profile: Profile) -> It
 
 def _forbidden_reasons(names: Iterable[str]) -> Iterator[Reason]:
     for name in names:
+        if is_own(name):
+            yield Reason(
+                code="name-forbidden",
+                message=f"nobody asks for {name!r}: such names are given by this service itself",
+                path="hard-rules.forbidden",
+            )
         if name.strip().casefold() in FORBIDDEN_NAMES:
             yield Reason(
                 code="name-forbidden",

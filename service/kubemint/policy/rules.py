@@ -15,12 +15,19 @@ from kubemint.policy.claims import ClaimRule, Pattern, find_claim
 from kubemint.requester import Method, Requester
 
 RESERVED_PREFIXES: Final = ("system:", "kubeadm:")  # Kubernetes' RBAC reference; kubeadm 1.29 and later
+OWN_PREFIX: Final = "kubemint:"  # what this service itself writes into certificates
+SERIAL_GROUP_PREFIX: Final = "kubemint:serial:"  # … for API servers that do not name the credential (before 1.32)
 FORBIDDEN_NAMES: Final = frozenset({"system:masters"})  # let through before RBAC and before every webhook
 
 
 def is_reserved(name: str) -> bool:
     """Tell whether Kubernetes keeps a name for itself. Case is ignored, to leave no look-alikes."""
     return name.strip().casefold().startswith(RESERVED_PREFIXES)
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a name is this service's to give, and nobody's to ask for or to list. Case is ignored."""
+    return name.strip().casefold().startswith(OWN_PREFIX)
 
 
 class _Rule:
@@ -172,6 +179,7 @@ class Profile:
     renewal: timedelta | None = None
     quota: ProfileQuota | None = None
     approval: ProfileApproval | None = None
+    credential_group: bool = False
 
     @property
     def path(self) -> str:
@@ -192,15 +200,20 @@ class Roles:
 
     auditors: tuple[RequesterRule, ...] = ()
     operators: tuple[RequesterRule, ...] = ()
+    webhooks: tuple[RequesterRule, ...] = ()
 
     def held_by(self, requester: Requester) -> tuple[str, ...]:
         """Name the roles of a requester."""
-        rules = {"auditor": self.auditors, "operator": self.operators}
+        rules = {"auditor": self.auditors, "operator": self.operators, "webhook": self.webhooks}
         return tuple(role for role in rules if any(rule.matches(requester) for rule in rules[role]))
 
     def may_read_the_log(self, requester: Requester) -> bool:
         """Tell whether a requester may see the records of others: auditors, and operators who act on them."""
-        return bool(self.held_by(requester))
+        return any(rule.matches(requester) for rule in (*self.auditors, *self.operators))
+
+    def may_authorize(self, requester: Requester) -> bool:
+        """Tell whether a requester is an API server that may ask whether a credential is revoked."""
+        return any(rule.matches(requester) for rule in self.webhooks)
 
     def may_operate(self, requester: Requester) -> bool:
         """Tell whether a requester may decide on what others ask for."""

@@ -38,6 +38,8 @@ def _allowance(standing: Standing) -> dict[str, Any]:
         allowance["quota"] = quota_fields(profile.quota)
     if profile.approval is not None:
         allowance["approvalsNeeded"] = profile.approval.approvals
+    if profile.credential_group:
+        allowance["credentialGroup"] = True
     return allowance
 
 

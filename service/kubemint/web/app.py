@@ -5,7 +5,18 @@ from typing import Any
 
 from flask import Flask
 
-from kubemint.web import certificates, decisions, documentation, health, information, log, requests
+from kubemint.web import (
+    authorize,
+    certificates,
+    decisions,
+    documentation,
+    health,
+    information,
+    log,
+    requests,
+    revocations,
+    status,
+)
 from kubemint.web.arrival import BODY_MAX_OCTETS
 from kubemint.web.problems import register_problem_handlers
 from kubemint.web.request_context import register_request_context
@@ -28,6 +39,17 @@ def create_app(service: Service) -> Flask:
     app.url_map.merge_slashes = False
     register_request_context(app, service)
     register_problem_handlers(app)
-    for module in (certificates, requests, decisions, log, information, health, documentation):
+    for module in (
+        certificates,
+        requests,
+        revocations,
+        authorize,
+        status,
+        decisions,
+        log,
+        information,
+        health,
+        documentation,
+    ):
         app.register_blueprint(module.blueprint)
     return app

@@ -4,8 +4,7 @@ import re
 import time
 from typing import Any, Final
 
-from flask import Blueprint, Response, g, request
-from marshmallow import ValidationError
+from flask import Blueprint, Response, g
 
 from kubemint import metrics
 from kubemint.errors import (
@@ -18,6 +17,7 @@ from kubemint.errors import (
     UnacceptableRequest,
 )
 from kubemint.ledger.reader import Filter, State
+from kubemint.ledger.revocations import Withdrawal
 from kubemint.record import IDEMPOTENCY_KEY, Entry, EventKind, Recorded, rfc3339
 from kubemint.register import CurrentState, find, state_of
 from kubemint.requester import Requester
@@ -25,7 +25,7 @@ from kubemint.web.allowances import allowances
 from kubemint.web.request_context import current_requester, current_service
 from kubemint.web.responses import PEM_CHAIN, Answer, base64_to_pem, certificate_body, json_response, prefers_pem
 from kubemint.web.schemas import CertificateListSchema
-from kubemint.web.submissions import query_of, read_submission
+from kubemint.web.submissions import idempotency_key, query_of, read_submission
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
 
 blueprint: Final = Blueprint("certificates", __name__)
@@ -33,7 +33,6 @@ blueprint: Final = Blueprint("certificates", __name__)
 _LIST: Final = CertificateListSchema()
 _SERIAL: Final = re.compile(r"[0-9a-f]{1,40}", re.ASCII)
 _CREDENTIAL_ID: Final = re.compile(re.escape(CREDENTIAL_ID_PREFIX) + r"[0-9a-f]{64}", re.ASCII)
-_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _PENDING: Final = (
     "request",
     "user",
@@ -61,7 +60,7 @@ def create() -> Response:
     issuance = current_service().issuance
     started = time.perf_counter()
     try:
-        issued = issuance.issue(submission, requester, idempotency_key=_idempotency_key(), request_id=g.request_id)
+        issued = issuance.issue(submission, requester, idempotency_key=idempotency_key(), request_id=g.request_id)
     except ReasonedError as refusal:
         metrics.DECISIONS.labels(_OUTCOMES[type(refusal)]).inc()
         g.has_decision_line = True
@@ -95,7 +94,9 @@ def index() -> Response:
         query["requester"] = requester.identity
     now = service.clock()
     page = service.reader.page(Filter(**query), now, limit=limit, before=before)
-    body: dict[str, Any] = {"items": [_record(entry, rfc3339(now)) for entry in page.entries]}
+    withdrawn = service.revocations.of_certificates([entry.index for entry in page.entries])
+    items = [_record(entry, rfc3339(now), withdrawn.get(entry.index)) for entry in page.entries]
+    body: dict[str, Any] = {"items": items}
     if page.next_before is not None:
         body["nextCursor"] = str(page.next_before)
     return json_response(body)
@@ -105,7 +106,9 @@ def index() -> Response:
 def show(identifier: str) -> Response:
     """Show who holds a certificate, by its serial number or by the credential id of an audit line."""
     entry = find_certificate(identifier, current_requester())
-    return json_response(_record(entry, rfc3339(current_service().clock())))
+    service = current_service()
+    withdrawal = service.revocations.of_certificates([entry.index]).get(entry.index)
+    return json_response(_record(entry, rfc3339(service.clock()), withdrawal))
 
 
 @blueprint.get("/v1/certificates/<identifier>/receipt")
@@ -162,18 +165,18 @@ def _may_see(entry: Entry, requester: Requester) -> bool:
     return entry.fields["requester"] == requester.identity or roles.may_read_the_log(requester)
 
 
-def _record(entry: Entry, now: str) -> dict[str, Any]:
+def _record(entry: Entry, now: str, withdrawal: Withdrawal | None) -> dict[str, Any]:
     """Show an entry: what it says, its place, and what has become of it."""
     record = {name: value for name, value in entry.fields.items() if name not in _NOT_SHOWN}
     record["logIndex"] = entry.index
     if entry.kind is EventKind.REFUSED:
         return record | {"state": State.REFUSED.value}
     record["certificate"] = base64_to_pem(entry.fields["certificate"])
+    if withdrawal is not None:
+        record["revocation"] = {
+            "revocation": withdrawal.revocation,
+            "time": rfc3339(withdrawal.revoked_at),
+            "reason": withdrawal.reason.value,
+        }
+        return record | {"state": State.REVOKED.value}
     return record | {"state": (State.EXPIRED if entry.fields["notAfter"] < now else State.VALID).value}
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise ValidationError({"Idempotency-Key": ["Must be 1 to 255 visible ASCII characters."]})
-    return key

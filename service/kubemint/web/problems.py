@@ -31,6 +31,7 @@ from kubemint.errors import (
     QuotaExceeded,
     ReasonedError,
     RequestRefused,
+    RevocationConflict,
     SigningFailed,
     UnacceptableRequest,
 )
@@ -48,6 +49,7 @@ _STATUS: Final[dict[type[KubemintError], int]] = {
     NotPermitted: 403,
     NotFound: 404,
     ApprovalConflict: 409,
+    RevocationConflict: 409,
     IdempotencyConflict: 409,
     UnacceptableRequest: 422,
     QuotaExceeded: 429,

@@ -77,7 +77,7 @@ def _end(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     metrics.RESPONSES.labels(route, str(response.status_code)).inc()
-    if route not in _QUIET_ROUTES and not g.get("has_decision_line"):
+    if route not in _QUIET_ROUTES and not g.get("has_decision_line") and not g.get("is_quiet"):
         _log.info(
             "request",
             extra={

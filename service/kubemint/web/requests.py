@@ -79,7 +79,7 @@ def decide(identifier: str) -> Response:
     requester = current_requester()
     service = current_service()
     said = read_json(_VERDICT)
-    desk = ApprovalDesk(issuance=service.issuance, register=service.reader)
+    desk = ApprovalDesk(issuance=service.issuance, register=service.register)
     opinion = Opinion(
         request=_name(identifier),
         approver=requester,

@@ -12,6 +12,7 @@ from kubemint.fields import StrictSchema, Text
 from kubemint.ledger.reader import State
 from kubemint.register import CurrentState
 from kubemint.x509.request import EXPIRATION_MAX_SECONDS
+from kubemint.x509.revocation import RevocationReason
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
@@ -33,6 +34,15 @@ class Digits(fields.Field[int]):
         if not isinstance(value, str) or not _DIGITS.fullmatch(value):
             raise ValidationError("Must be a whole number in digits.")
         return int(value)
+
+
+class Flag(fields.Boolean):
+    """`true` or `false`: to marshmallow alone, 1 and 1.0 are `true` as well."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
 
 
 class CertificateRequestSchema(StrictSchema):
@@ -110,6 +120,50 @@ class ConsistencyQuerySchema(StrictSchema):
     def _grows(self, query: Mapping[str, Any], **_: Any) -> None:
         if query["old_size"] > query.get("new_size", query["old_size"]):
             raise ValidationError("Must not be more than to.", field_name="from")
+
+
+class SelectorSchema(StrictSchema):
+    """Which certificates are meant: all that are given must fit."""
+
+    serial_number = Text(data_key="serialNumber", validate=validate.Regexp(r"^[0-9a-f]{1,40}\Z"))
+    credential_id = Text(data_key="credentialId", validate=validate.Regexp(r"^X509SHA256=[0-9a-f]{64}\Z"))
+    user = Text(validate=validate.Length(max=_NAME_MAX))
+    group = Text(validate=validate.Length(max=_NAME_MAX))
+    public_key_sha256 = Text(data_key="publicKeySha256", validate=validate.Regexp(r"^[0-9a-f]{64}\Z"))
+    requester = Text(validate=validate.Length(max=_REASON_MAX))
+    profile = Text(validate=validate.Length(max=_NAME_MAX))
+    issued_since = fields.AwareDateTime(data_key="issuedSince", format="iso", default_timezone=UTC)
+    issued_until = fields.AwareDateTime(data_key="issuedUntil", format="iso", default_timezone=UTC)
+
+
+class RevocationSchema(StrictSchema):
+    """The JSON body of POST /v1/revocations."""
+
+    select = fields.Nested(SelectorSchema, required=True)
+    reason = fields.Enum(RevocationReason, by_value=True, load_default=RevocationReason.UNSPECIFIED)
+    note = Text(validate=validate.Length(max=_REASON_MAX), load_default="")
+    suspend_until = fields.AwareDateTime(data_key="suspendUntil", format="iso", default_timezone=UTC)
+    preview = Flag(load_default=False)
+
+
+class KeyRevocationSchema(StrictSchema):
+    """The JSON body of POST /v1/revocations/by-key."""
+
+    csr = Text(required=True)
+    note = Text(validate=validate.Length(max=_REASON_MAX), load_default="")
+
+
+class LiftSchema(StrictSchema):
+    """The JSON body of POST /v1/revocations/{identifier}/lift."""
+
+    note = Text(validate=validate.Length(max=_REASON_MAX), load_default="")
+
+
+class RevocationListSchema(StrictSchema):
+    """The query of GET /v1/revocations."""
+
+    limit = Digits(load_default=PAGE_DEFAULT, validate=validate.Range(1, PAGE_MAX))
+    cursor = Digits()
 
 
 class VerdictKind(StrEnum):

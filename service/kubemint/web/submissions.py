@@ -1,10 +1,12 @@
 """From an HTTP body to what it says: a `Submission` by one reader for each media type, and nothing guessed."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flask import request
 from gunicorn.http.errors import ParseException
+from marshmallow import ValidationError
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from kubemint.documents import parse_json, parse_yaml
@@ -22,10 +24,23 @@ from kubemint.x509.request import CsrEncoding, Submission
 
 FLOW_MAX: Final = 100  # a CertificateSigningRequest needs two
 
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _REQUEST: Final = CertificateRequestSchema()
 _QUERY: Final = CertificateQuerySchema()
 _PROFILE_QUERY: Final = ProfileQuerySchema()
 _NOTHING: Final = NothingSchema()
+
+
+def idempotency_key() -> str | None:
+    """Give the key under which the current request is done once; None if it has none.
+
+    Raises:
+        marshmallow.ValidationError: it is no key.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise ValidationError({"Idempotency-Key": ["Must be 1 to 255 visible ASCII characters."]})
+    return key
 
 
 def read_submission() -> Submission:
@@ -54,6 +69,29 @@ def read_json(schema: StrictSchema) -> dict[str, Any]:
     query_of(_NOTHING)
     fields: dict[str, Any] = schema.load(document)
     return fields
+
+
+def read_document() -> object:
+    """Read a JSON body of whatever shape; the query, which an API server adds to, is not looked at.
+
+    Raises:
+        UnsupportedMediaType, InvalidDocument, RequestEntityTooLarge: it is none.
+    """
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send one of: application/json.")
+    return parse_json(read_body())
+
+
+def read_body() -> bytes:
+    """Read the body, which is bounded.
+
+    Raises:
+        RequestEntityTooLarge, BadRequest: it is too large, or not in the form that its head announces.
+    """
+    try:
+        return _read_body()
+    except ParseException:
+        raise BadRequest("The body is not in the form that its head announces.") from None
 
 
 def _read_body() -> bytes:

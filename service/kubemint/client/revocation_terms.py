@@ -1,0 +1,83 @@
+"""A revocation as people read it, and nothing that is not one."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from kubemint.client.terms import printable
+from kubemint.errors import ServiceUnavailable
+
+_TEXTS: Final = ("revocation", "state", "reason", "note", "time", "requester", "method")
+_LIFTED: Final = ("by", "time", "note")
+
+
+def checked_revocation(document: object) -> dict[str, Any]:
+    """Let a document pass only if it is a revocation.
+
+    Raises:
+        ServiceUnavailable: it is not.
+    """
+    if (
+        isinstance(document, dict)
+        and _has_texts(document, _TEXTS)
+        and isinstance(document.get("certificates"), int)
+        and isinstance(document.get("blocksKeys"), bool)
+        and isinstance(document.get("suspendUntil", ""), str)
+        and _is_selector(document.get("select"))
+        and ("lifted" not in document or _has_texts(document["lifted"], _LIFTED))
+    ):
+        return document
+    raise ServiceUnavailable("the service's answer holds no revocation; is it kubemint?")
+
+
+def describe_revocation(revocation: Mapping[str, Any]) -> str:
+    """Put a checked revocation into lines that a terminal can show, whatever is in it."""
+    return lined_up(_lines(revocation))
+
+
+def lined_up(lines: Iterator[tuple[str, str]]) -> str:
+    """Write names and texts below each other."""
+    return "\n".join(f"{name + ':':<14}{printable(text)}" for name, text in lines)
+
+
+def selector_lines(select: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Tell which certificates are meant: those for which all of it is true."""
+    for place, text in enumerate(f"{name} {value}" for name, value in select.items()):
+        yield ("and" if place else "Meant", text)
+
+
+def selector_text(select: Mapping[str, str]) -> str:
+    """Tell which certificates are meant, in one line."""
+    return printable(",".join(f"{name}={value}" for name, value in select.items()))
+
+
+def counted(certificates: int) -> str:
+    """Say how many certificates; one is one, and none is said."""
+    if certificates == 1:
+        return "1 certificate"
+    return f"{certificates or 'no'} certificates"
+
+
+def _lines(revocation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "Revocation", revocation["revocation"]
+    yield "State", revocation["state"]
+    yield from selector_lines(revocation["select"])
+    yield "Certificates", counted(revocation["certificates"])
+    yield "Reason", revocation["reason"]
+    if revocation["note"]:
+        yield "Note", revocation["note"]
+    yield "Revoked", f"at {revocation['time']} by {revocation['requester']} (by {revocation['method']})"
+    if revocation["blocksKeys"]:
+        yield "Keys", "refused from then on"
+    if "suspendUntil" in revocation:
+        yield "Suspended", f"until {revocation['suspendUntil']}"
+    if lifted := revocation.get("lifted"):
+        note = f": {lifted['note']}" if lifted["note"] else ""
+        yield "Lifted", f"at {lifted['time']} by {lifted['by']}{note}"
+
+
+def _is_selector(select: object) -> bool:
+    return isinstance(select, dict) and all(isinstance(value, str) for value in select.values())
+
+
+def _has_texts(document: object, names: tuple[str, ...]) -> bool:
+    return isinstance(document, dict) and all(isinstance(document.get(name), str) for name in names)

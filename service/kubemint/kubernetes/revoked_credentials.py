@@ -1,0 +1,268 @@
+"""Which credentials an API server must turn away: known from memory, and never longer ago than a second.
+
+A question costs a look into a table, however much is revoked; only what is found there is confirmed in the
+ledger. The table is filled before the service is ready, and follows the ledger from then on: a thread reads
+what was revoked since, whenever the ledger says that something was, and at the latest after half a second.
+While it makes a new table, which takes seconds where much is revoked, it keeps adding to the one that counts.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from kubemint import metrics
+from kubemint.errors import LedgerUnavailable
+from kubemint.fingerprints import Fingerprints
+from kubemint.kubernetes.access_review import AccessReview, Unknown
+
+CHECK_SECONDS: Final = 0.5
+REBUILD_SECONDS: Final = 6 * 3600.0  # so that what has expired makes room
+CLOCKS_DIFFER: Final = timedelta(minutes=10)  # what has expired here may not have for an API server
+_REBUILD_SHARE: Final = (
+    10  # lifted holds make new tables for a tenth of the time at most; the ledger knows of them
+)
+_REMEMBERED: Final = 50_000  # credentials of which it is known whether they are on record
+_UNKNOWN_SECONDS: Final = 30.0  # for which one that is not stays unknown
+_log = logging.getLogger(__name__)
+
+
+class Withdrawal(Protocol):
+    """That a certificate was taken back."""
+
+    @property
+    def revocation(self) -> str:
+        """By which revocation."""
+
+    @property
+    def revoked_at(self) -> datetime:
+        """When."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in the words of RFC 5280."""
+
+
+class Digests(Protocol):
+    """What finds revoked certificates."""
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        """SHA-256 of certificates, and of their twins."""
+
+    @property
+    def serial_numbers(self) -> Sequence[bytes]:
+        """Their serial numbers."""
+
+
+class Revocations(Protocol):
+    """The record of revocations. All methods raise LedgerUnavailable."""
+
+    def newest(self) -> int:
+        """Give the index of the newest entry that revokes or lifts."""
+
+    def was_lifted_since(self, index: int) -> bool:
+        """Tell whether a hold was lifted by an entry after `index`."""
+
+    def digests(self, after: int, now: datetime) -> Iterator[Digests]:
+        """Walk over what finds the certificates that revocations after entry `after` hit."""
+
+    def of_credential(self, credential_id: str) -> Withdrawal | None:
+        """Tell whether a certificate is revoked, or is the twin of one that is."""
+
+    def of_serial(self, serial_number: str) -> Withdrawal | None:
+        """Tell whether the certificate of a serial number is revoked."""
+
+    def is_on_record(self, credential_id: str) -> bool:
+        """Tell whether a certificate was issued here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Turn it away; `reason` is what the API server tells its client."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoOpinion:
+    """Nothing is known against it: others decide."""
+
+
+class _Tables:
+    """What finds revoked certificates. One thread adds, others look."""
+
+    def __init__(self) -> None:
+        self.digests = Fingerprints()
+        self.serial_numbers = Fingerprints()
+
+    def add(self, page: Digests) -> None:
+        self.digests.update(page.digests)
+        self.serial_numbers.update(page.serial_numbers)
+
+
+class RevokedCredentials:
+    """Judges credentials. One for a process, made after the fork; threads share it.
+
+    `wait` waits so many seconds, or less if the ledger says that something was revoked.
+    """
+
+    def __init__(
+        self,
+        revocations: Revocations,
+        unknown: Unknown,
+        clock: Callable[[], datetime],
+        wait: Callable[[float], object],
+    ) -> None:
+        """Load what is revoked now.
+
+        Raises:
+            LedgerUnavailable: it cannot be read, and the service must not say that it is ready.
+        """
+        self._revocations = revocations
+        self._unknown = unknown
+        self._clock = clock
+        self._wait = wait
+        self._on_record: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+        self._is_cut_off = False  # from the ledger: who asks must not wait for what does not answer
+        self._tables, self._known = _Tables(), revocations.newest()
+        self._rebuild()
+
+    def __len__(self) -> int:
+        return len(self._tables.serial_numbers)
+
+    @property
+    def octets(self) -> int:
+        """How much memory the tables take."""
+        return self._tables.digests.octets + self._tables.serial_numbers.octets
+
+    def watch(self) -> None:
+        """Follow the ledger from now on, in a thread that ends with the process."""
+        threading.Thread(target=self._watch, name="revocations", daemon=True).start()
+
+    def judge(self, review: AccessReview) -> Denied | NoOpinion:
+        """Say what is known against the credentials in a question."""
+        return next(self._denials(review), None) or self._judge_unknown(review)
+
+    def refresh(self) -> None:
+        """Read what was revoked, or lifted, since the last look.
+
+        Raises:
+            LedgerUnavailable: it cannot be read; what was known counts on.
+        """
+        try:
+            self._catch_up()
+            is_due = time.monotonic() >= self._may_rebuild_at
+            if is_due and self._revocations.was_lifted_since(self._built):
+                self._rebuild()
+        except LedgerUnavailable:
+            self._is_cut_off = True
+            raise
+        self._is_cut_off = False
+
+    def _denials(self, review: AccessReview) -> Iterator[Denied]:
+        tables = self._tables
+        for credential in review.credential_ids:
+            if bytes.fromhex(credential[-64:]) in tables.digests:
+                yield from self._confirm(self._revocations.of_credential, credential)
+        for serial_number in review.serials:
+            if _octets(serial_number) in tables.serial_numbers:
+                yield from self._confirm(self._revocations.of_serial, serial_number)
+
+    def _rebuild(self) -> None:
+        """Make the tables anew, without what has expired, or was lifted before it began."""
+        began, built = time.monotonic(), self._revocations.newest()
+        tables = _Tables()
+        for page in self._pages(-1):
+            tables.add(page)
+            self._catch_up()
+        newest = self._revocations.newest()
+        for page in self._pages(built):  # what came meanwhile
+            tables.add(page)
+        self._tables, self._known, self._built = tables, newest, built
+        metrics.REVOCATIONS_LOADED.set(len(self))
+        ended = time.monotonic()
+        self._rebuild_at = ended + REBUILD_SECONDS
+        self._may_rebuild_at = ended + _REBUILD_SHARE * (ended - began)
+
+    def _catch_up(self) -> None:
+        newest = self._revocations.newest()
+        if newest > self._known:
+            for page in self._pages(self._known):
+                self._tables.add(page)
+            self._known = newest
+            metrics.REVOCATIONS_LOADED.set(len(self))
+
+    def _pages(self, after: int) -> Iterator[Digests]:
+        return self._revocations.digests(after, self._clock() - CLOCKS_DIFFER)
+
+    def _confirm(self, find: Callable[[str], Withdrawal | None], name: str) -> Iterator[Denied]:
+        """Ask the ledger about what memory has; while it cannot be asked, memory counts."""
+        if self._is_cut_off:
+            yield Denied("this certificate is revoked")
+            return
+        try:
+            found = find(name)
+        except LedgerUnavailable:
+            self._is_cut_off = True
+            yield Denied("this certificate is revoked")
+            return
+        if found is not None:  # else a hold that was lifted a moment ago
+            moment = found.revoked_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+            reason = f"{found.reason}; revocation {found.revocation}"
+            yield Denied(f"this certificate was revoked at {moment} ({reason})")
+
+    def _judge_unknown(self, review: AccessReview) -> Denied | NoOpinion:
+        if self._unknown is Unknown.IGNORE or all(map(self._is_on_record, review.credential_ids)):
+            return NoOpinion()
+        metrics.UNKNOWN_CREDENTIALS.inc()
+        if self._unknown is Unknown.DENY:
+            return Denied("this certificate is not on record at its issuer")
+        return NoOpinion()
+
+    def _is_on_record(self, credential_id: str) -> bool:
+        """Look once for each credential, and again after a while for those that were not there."""
+        with self._lock:
+            until = self._on_record.get(credential_id)
+        if until is not None and until > time.monotonic():
+            return until == float("inf")
+        if self._is_cut_off:
+            return True
+        try:
+            found = self._revocations.is_on_record(credential_id)
+        except LedgerUnavailable:
+            self._is_cut_off = True
+            return True  # nothing is said against what cannot be looked up
+        if not found and until is None:
+            _log.critical(
+                "an API server was shown a certificate that is not on record",
+                extra={"credentialId": credential_id},
+            )
+        with self._lock:
+            self._on_record[credential_id] = float("inf") if found else time.monotonic() + _UNKNOWN_SECONDS
+            while len(self._on_record) > _REMEMBERED:
+                self._on_record.popitem(last=False)
+        return found
+
+    def _watch(self) -> None:
+        while True:
+            try:
+                self._wait(CHECK_SECONDS)
+                if time.monotonic() >= self._rebuild_at:
+                    self._rebuild()
+                self.refresh()
+            except LedgerUnavailable:
+                time.sleep(CHECK_SECONDS)
+            except Exception:  # noqa: BLE001 - the thread must outlive whatever the ledger may answer
+                _log.exception("revocations could not be read")
+                time.sleep(CHECK_SECONDS)
+
+
+def _octets(serial_number: str) -> bytes:
+    number = int(serial_number, 16)
+    return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")

@@ -1,0 +1,126 @@
+"""What a revocation does to the query tables: it hits the certificates that fit and are on record before it.
+
+The ledger's entry holds the selector alone; which certificates that meant follows from the entries before
+it, so that a rebuild comes to the same rows. One statement does it, however many certificates there are.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, delete, insert, literal, select, update
+from sqlalchemy.engine import Dialect
+
+from kubemint.ledger import tables
+from kubemint.ledger.rows import Lifting, Revoking, octets_of_credential_id, octets_of_serial, twin_of
+from kubemint.ledger.statements import Cursor
+from kubemint.record import BlockKind
+from kubemint.selector import Selector
+
+CHANNEL: Final = "kubemint_revocations"
+_PAGE: Final = 500  # bounds what is in memory
+
+
+def hit(selector: Selector, now_seconds: int, before: int | None = None) -> Select[Any]:
+    """Give the query of the certificates that a selector means: those that have not expired yet."""
+    query = select(tables.certificates).where(*_fits(selector), tables.certificates.c.not_after >= now_seconds)
+    return query if before is None else query.where(tables.certificates.c.entry_index < before)
+
+
+def revoke(revoking: Revoking, cursor: Cursor, dialect: Dialect) -> None:
+    """Write a row for each certificate that is hit and, if it says so, keep their keys out."""
+    found = hit(revoking.selector, revoking.revoked_at, revoking.index).subquery()
+    hits = select(
+        literal(revoking.index, BigInteger()),
+        found.c.entry_index,
+        found.c.serial_number,
+        found.c.credential_id,
+        found.c.twin_id,
+        found.c.not_after,
+    )
+    columns = [column.name for column in tables.revoked_certificates.columns]
+    _run(insert(tables.revoked_certificates).from_select(columns, hits), cursor, dialect)
+    if revoking.blocks_keys:
+        keys = select(literal(BlockKind.KEY.value), found.c.public_key, literal(revoking.index, BigInteger()))
+        keys = keys.where(found.c.public_key.is_not(None)).distinct()
+        _run(insert(tables.blocks).from_select(["kind", "value", "revocation_index"], keys), cursor, dialect)
+
+
+def announce(cursor: Cursor, dialect: Dialect) -> None:
+    """Let other processes know with the commit that there is something to read, where the database can."""
+    if dialect.name == "postgresql":
+        cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+def lift(lifting: Lifting, cursor: Cursor, dialect: Dialect) -> None:
+    """Note that a hold is over, and let through what it kept out."""
+    columns = tables.revocations.c
+    is_it = columns.id == lifting.revocation
+    _run(update(tables.revocations).where(is_it).values(lifted_index=lifting.index), cursor, dialect)
+    index = select(columns.entry_index).where(is_it).scalar_subquery()
+    _run(tables.blocks.delete().where(tables.blocks.c.revocation_index == index), cursor, dialect)
+
+
+def fill_certificates(connection: Connection) -> None:
+    """Write what later versions know of certificates to the rows that an earlier one wrote.
+
+    Where the text of the entry is in the archive, the certificate was over for longer than the retention: its row
+    goes here, as it would have gone with the next one.
+    """
+    columns, last = tables.certificates.c, -1
+    while page := _page(connection, last):
+        for index, body in page:
+            if not body:
+                connection.execute(delete(tables.certificates).where(columns.entry_index == index))
+                continue
+            fields = orjson.loads(bytes(body))
+            known = {
+                "public_key": bytes.fromhex(fields["publicKeySha256"]),
+                "twin_id": twin_of(fields["certificate"]),
+            }
+            connection.execute(update(tables.certificates).where(columns.entry_index == index).values(known))
+        last = page[-1][0]
+
+
+def _page(connection: Connection, last: int) -> Sequence[Any]:
+    columns = tables.certificates.c
+    query = (
+        select(tables.entries.c.index, tables.entries.c.body)
+        .join(tables.certificates, columns.entry_index == tables.entries.c.index)
+        .where(columns.entry_index > last)
+        .order_by(columns.entry_index)
+        .limit(_PAGE)
+    )
+    return connection.execute(query).all()
+
+
+def _fits(selector: Selector) -> Iterator[ColumnElement[bool]]:
+    columns = tables.certificates.c
+    if selector.serial_number is not None:
+        yield columns.serial_number == octets_of_serial(selector.serial_number)
+    if selector.credential_id is not None:
+        yield columns.credential_id == octets_of_credential_id(selector.credential_id)
+    if selector.user is not None:
+        yield columns.user_name == selector.user
+    if selector.group is not None:
+        groups = tables.entry_groups.c
+        yield columns.entry_index.in_(select(groups.entry_index).where(groups.group_name == selector.group))
+    if selector.public_key_sha256 is not None:
+        yield columns.public_key == bytes.fromhex(selector.public_key_sha256)
+    if selector.requester is not None:
+        yield columns.requester == selector.requester
+    if selector.profile is not None:
+        yield columns.profile == selector.profile
+    if selector.issued_since is not None:
+        yield columns.decided_at >= int(selector.issued_since.timestamp())
+    if selector.issued_until is not None:
+        # Times of certificates are kept without their fraction: what may have been issued before is meant.
+        yield columns.decided_at < math.ceil(selector.issued_until.timestamp())
+
+
+def _run(statement: Any, cursor: Cursor, dialect: Dialect) -> None:
+    """Compile a statement that is rare, and run it with its values by position."""
+    compiled = statement.compile(dialect=dialect)
+    values = compiled.construct_params()
+    cursor.execute(str(compiled), [values[name] for name in compiled.positiontup])

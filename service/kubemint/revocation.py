@@ -1,0 +1,306 @@
+"""Taking certificates back, and giving back what was only held.
+
+    order → who may → entry → what it hit
+
+Operators may revoke whatever a selector means; others what they asked for themselves; and whoever holds a
+private key, found in the open for instance, may revoke that key. A revocation is an entry like a decision:
+it counts as soon as it is durable, and it is undone by another entry, if it was a hold, or never.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, Protocol
+
+from kubemint.audit import reinstated_event, revoked_event
+from kubemint.errors import (
+    IdempotencyConflict,
+    NotFound,
+    NotPermitted,
+    Reason,
+    RevocationConflict,
+    UnacceptableRequest,
+)
+from kubemint.policy.rules import Policy
+from kubemint.record import (
+    Condition,
+    Entry,
+    Event,
+    EventKind,
+    OnHold,
+    Recorded,
+    ReinstatementOrder,
+    RevocationOrder,
+    TokenUnused,
+)
+from kubemint.requester import Method, Requester
+from kubemint.selector import Selector
+from kubemint.x509.request import CsrEncoding, Submission, read_request
+from kubemint.x509.revocation import RevocationReason
+
+# The common name of a CSR that revokes its own key. No certificate has it: `kubemint:` is reserved.
+KEY_STATEMENT: Final = "kubemint:revoke-this-key"
+
+_WISHED: Final = {
+    EventKind.REVOKED: ("select", "reason", "note", "suspendUntil"),
+    EventKind.REINSTATED: ("revocation", "note"),
+}
+
+
+class Ledger(Protocol):
+    """The record, as revoking needs it."""
+
+    def append(self, *events: Event, conditions: tuple[Condition, ...] = ...) -> Recorded:
+        """Keep `kubemint.issuance.Ledger.append`."""
+
+
+class RevocationRecord(Protocol):
+    """A revocation as the ledger has it."""
+
+    @property
+    def entry(self) -> Entry:
+        """The `revoked` entry."""
+
+    @property
+    def certificates(self) -> int:
+        """How many certificates it hit."""
+
+    @property
+    def lifted(self) -> Entry | None:
+        """The `reinstated` entry that undid it, if it was a hold."""
+
+
+class Revocations(Protocol):
+    """What is read of the record. Each answer is at least as new as what this process has appended."""
+
+    def find(self, revocation: str) -> RevocationRecord | None:
+        """Give the revocation of this name, or None. Raises LedgerUnavailable."""
+
+    def count_hits(self, selector: Selector, now: datetime) -> int:
+        """Count the certificates that have not expired and that a selector means. Raises LedgerUnavailable."""
+
+    def of_key(self, public_key_sha256: str) -> RevocationRecord | None:
+        """Give the first revocation for good of all that has this key, or None. Raises LedgerUnavailable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody wants taken back; `http_request_id` is the door's name for it, for the log.
+
+    A wish with an `idempotency_key` is recorded once, however often the requester sends it.
+    """
+
+    selector: Selector
+    reason: RevocationReason = RevocationReason.UNSPECIFIED
+    note: str = ""
+    suspend_until: datetime | None = None
+    http_request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What stands on record for a wish; `repeated` if it stood there before, under the same idempotency key."""
+
+    record: RevocationRecord
+    repeated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevocationDesk:
+    """Where certificates are taken back."""
+
+    current_policy: Callable[[], Policy]
+    ledger: Ledger
+    revocations: Revocations
+    clock: Callable[[], datetime]
+    draw_name: Callable[[], str]
+
+    def preview(self, wish: Wish, requester: Requester) -> int:
+        """Count what a revocation would hit now. Raises as `revoke` does; nothing is recorded."""
+        selector = self._permitted(wish, requester, self.current_policy())
+        return self.revocations.count_hits(selector, self.clock())
+
+    def revoke(self, wish: Wish, requester: Requester) -> Done:
+        """Take back what fits and is on record now. On return it is durable, and counts.
+
+        Raises:
+            NotPermitted: the requester may not revoke this.
+            RevocationConflict: it cannot be meant like this.
+            IdempotencyConflict: the key stands for something else.
+            LedgerUnavailable: it is not recorded, or that cannot be told; the same may be sent again.
+        """
+        policy, now = self.current_policy(), self.clock()
+        selector = self._permitted(wish, requester, policy)
+        return self._record(
+            RevocationOrder(
+                revocation=self.draw_name(),
+                selector=selector,
+                reason=wish.reason,
+                note=wish.note,
+                ordered_by=requester,
+                time=now,
+                policy_version=policy.version,
+                suspend_until=wish.suspend_until,
+                blocks_keys=_blocks_keys(wish) and self._has_the_key(selector, requester, policy, now),
+                idempotency_key=wish.idempotency_key,
+                request_id=wish.http_request_id,
+            )
+        )
+
+    def revoke_key(self, csr_pem: bytes, note: str, http_request_id: str | None) -> RevocationRecord:
+        """Revoke the key that signed a CSR whose common name says so: its holder needs no other proof.
+
+        Strangers may ask this, so nothing is recorded for a key of which no valid certificate is on record, nor
+        twice for one that is.
+
+        Raises:
+            MalformedRequest, UnacceptableRequest: it is no CSR that proves the key and says so.
+            NotFound: no certificate on record that is valid has this key.
+            LedgerUnavailable: as `revoke` raises it.
+        """
+        request = read_request(
+            Submission(csr=csr_pem, encoding=CsrEncoding.PEM, expiration_seconds=None, profile=None)
+        )
+        key = hashlib.sha256(request.spki_der).hexdigest()
+        if request.user != KEY_STATEMENT or request.groups:
+            reason = Reason(
+                code="key-statement-missing",
+                message=f"the subject must be CN={KEY_STATEMENT} and nothing else",
+                path="csr.subject",
+            )
+            raise UnacceptableRequest("The CSR does not say that its key is revoked.", (reason,))
+        selector, now = Selector(public_key_sha256=key), self.clock()
+        if (earlier := self.revocations.of_key(key)) is not None:
+            return earlier
+        if not self.revocations.count_hits(selector, now):
+            raise NotFound("No valid certificate of this service has this key.")
+        holder = Requester(
+            method=Method.KEY, authority="key", identity=f"key:{key}", evidence=f"CSR sha256:{key[:16]}"
+        )
+        return self._record(
+            RevocationOrder(
+                revocation=self.draw_name(),
+                selector=selector,
+                reason=RevocationReason.KEY_COMPROMISE,
+                note=note,
+                ordered_by=holder,
+                time=now,
+                policy_version=self.current_policy().version,
+                blocks_keys=True,
+                request_id=http_request_id,
+            )
+        ).record
+
+    def lift(
+        self,
+        revocation: str,
+        note: str,
+        requester: Requester,
+        http_request_id: str | None,
+        idempotency_key: str | None = None,
+    ) -> Done:
+        """Undo a hold: what it hit counts again. On return it is durable.
+
+        Raises:
+            NotPermitted: the requester is no operator.
+            NotFound: there is no such revocation.
+            RevocationConflict: it is no hold, or was lifted before.
+            IdempotencyConflict: the key stands for something else.
+            LedgerUnavailable: as `revoke` raises it.
+        """
+        policy = self.current_policy()
+        if not policy.roles.may_operate(requester):
+            raise NotPermitted("Only operators may lift a hold.")
+        self._find(revocation)
+        order = ReinstatementOrder(
+            revocation=revocation,
+            note=note,
+            ordered_by=requester,
+            time=self.clock(),
+            policy_version=policy.version,
+            idempotency_key=idempotency_key,
+            request_id=http_request_id,
+        )
+        return self._append(reinstated_event(order), (OnHold(revocation=revocation), *_once(requester)))
+
+    def _permitted(self, wish: Wish, requester: Requester, policy: Policy) -> Selector:
+        """Give what may be revoked of what is wished: all for operators, else what the requester asked for."""
+        if not wish.selector.fields:
+            raise RevocationConflict(
+                "Say what is to be revoked.", (_reason("selector-empty", "it means everything"),)
+            )
+        if wish.suspend_until is not None:
+            _check_suspension(wish, self.clock())
+        if policy.roles.may_operate(requester):
+            return wish.selector
+        if wish.suspend_until is not None:
+            raise NotPermitted("Only operators may suspend a user or a group.")
+        if wish.selector == Selector(credential_id=requester.evidence):
+            return wish.selector  # the certificate that proved who asks
+        if wish.selector.requester not in {None, requester.identity}:
+            raise NotPermitted("Only operators may revoke what others asked for.")
+        return replace(wish.selector, requester=requester.identity)
+
+    def _has_the_key(self, selector: Selector, requester: Requester, policy: Policy, now: datetime) -> bool:
+        """Tell whether a key that is named is the requester's to revoke: public keys of others are no secret."""
+        if selector.public_key_sha256 is None or policy.roles.may_operate(requester):
+            return True
+        return self.revocations.count_hits(selector, now) > 0
+
+    def _record(self, order: RevocationOrder) -> Done:
+        return self._append(revoked_event(order), _once(order.ordered_by))
+
+    def _append(self, event: Event, conditions: tuple[Condition, ...]) -> Done:
+        recorded = self.ledger.append(event, conditions=conditions)
+        _check(recorded)
+        # Durable: if the process dies here, it counts, and who asked may ask again without harm.
+        if recorded.repeated and not _is_same(recorded.entry, event):
+            raise IdempotencyConflict("This Idempotency-Key was used for another request.")
+        return Done(record=self._find(recorded.entry.fields["revocation"]), repeated=recorded.repeated)
+
+    def _find(self, revocation: str) -> RevocationRecord:
+        if (record := self.revocations.find(revocation)) is None:
+            raise NotFound("There is no such revocation, or it is not yours to see.")
+        return record
+
+
+def _is_same(earlier: Entry, event: Event) -> bool:
+    """Tell whether an entry is what the same wish led to; names of revocations are drawn anew for each."""
+    wished = _WISHED.get(earlier.kind, ())
+    return earlier.kind is event.kind and all(
+        earlier.fields.get(name) == event.fields.get(name) for name in wished
+    )
+
+
+def _blocks_keys(wish: Wish) -> bool:
+    return wish.reason is RevocationReason.KEY_COMPROMISE or wish.selector.public_key_sha256 is not None
+
+
+def _check_suspension(wish: Wish, now: datetime) -> None:
+    if wish.selector.user is None and wish.selector.group is None:
+        reason = _reason("suspension-of-nobody", "only a user or a group can be suspended: name one")
+        raise RevocationConflict("This cannot be suspended.", (reason,))
+    if wish.suspend_until is not None and wish.suspend_until <= now:
+        reason = _reason("suspension-over", "the suspension would be over already")
+        raise RevocationConflict("This cannot be suspended.", (reason,))
+
+
+def _once(requester: Requester) -> tuple[Condition, ...]:
+    use = requester.single_use
+    return () if use is None else (TokenUnused(authority=requester.authority, token_id=use.token_id),)
+
+
+def _check(recorded: Recorded) -> None:
+    if recorded.unmet is None:
+        return
+    if isinstance(recorded.unmet.condition, TokenUnused):
+        reason = _reason("token-used", "this token counts once, and has been used; get a new one")
+    else:
+        reason = _reason("not-on-hold", "only a certificateHold is lifted, and only once")
+    raise RevocationConflict("This cannot count.", (reason,))
+
+
+def _reason(code: str, message: str) -> Reason:
+    return Reason(code=code, message=message, path="revocation")
