@@ -45,7 +45,7 @@ from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
 from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
 from kubemint.witnesses.reading import WitnessedReader
-from kubemint.witnesses.watch import Watch, check_anchors, check_settings, open_watch
+from kubemint.witnesses.watch import Watch, check_anchors, check_settings, check_unanchored, open_watch
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
 
@@ -212,17 +212,25 @@ def prepare(config: Config) -> None:
     _compare_with_anchors(config)
 
 
-def migrate_ledger(config: Config) -> None:
+def migrate_ledger(config: Config, *, sign_existing: bool = False, is_restored: bool = False) -> None:
     """Bring the ledger's tables up to date, and make the ledger if there is none.
+
+    `sign_existing` signs entries that were never signed. An anchor that holds a checkpoint is against any
+    first signature, unless the ledger is about to be restored.
 
     Raises:
         ConfigurationError, LedgerUnavailable: it cannot be done; nothing was changed.
     """
+
+    def ask_anchors() -> None:
+        if not is_restored:
+            check_unanchored(config.log, all_must_answer=sign_existing)
+
     store, keys = store_of(config), log_keys_of(config)
     store.prepare()
     database = store.writable()
     try:
-        migrate(database, keys)
+        migrate(database, keys, sign_existing=sign_existing, before_signing=ask_anchors)
         make_ahead(database.engine, utc_now())
     finally:
         database.close()

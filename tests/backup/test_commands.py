@@ -336,5 +336,5 @@ def test_a_ledger_that_was_damaged_since_the_last_backup(place: Workspace, backu
         database.execute("""UPDATE entries SET body = CAST('{"kind":"issued"}' AS BLOB) WHERE "index" = 3""")
     ran = back_up(place)
     assert failed_cleanly(ran), ran.output
-    assert "entries 0 to 11 are not those of their tile" in ran.errors
+    assert "entries 0 to 11 are not those that were signed" in ran.errors
     assert {file: file.read_bytes() for file in backup.rglob("*") if file.is_file()} == before

@@ -122,7 +122,7 @@ def _checks_before(wanted: Restore) -> Iterator[Check]:
 
 def _fill(wanted: Restore) -> bool:
     """Fill the ledger and read it back; it counts from when all of that has held."""
-    migrate_ledger(wanted.settings)
+    migrate_ledger(wanted.settings, is_restored=True)
     with closing(store_of(wanted.settings).writable()) as database:
         restoration = Restoration(wanted.folder, wanted.note, wanted.checkpoint, database)
         restoration.begin(wanted.keys)

@@ -84,7 +84,8 @@ class LedgerLog:
             hashes = _proven_hashes(connection, index, signed)
         if b"".join(map(leaf_hash, bodies)) != hashes[: width * HASH_OCTETS]:
             first = index * TILE_WIDTH
-            raise LedgerDamaged(f"entries {first} to {first + width - 1} are not those that were signed")
+            told = f"entries {first} to {first + width - 1} are not those that were signed"
+            raise LedgerDamaged(f"{told}: see `kubemint log verify`")
         return encode_entries(bodies)
 
     def receipt(self, index: int) -> Receipt:

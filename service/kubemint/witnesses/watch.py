@@ -154,6 +154,29 @@ def check_anchors(settings: Log, log: LedgerLog, keys: LogKeys) -> None:
             raise ConfigurationError("log.anchors", [f"{anchor.name}: {fault}"]) from None
 
 
+def check_unanchored(settings: Log, *, all_must_answer: bool) -> None:
+    """Refuse to sign a first checkpoint where an anchor holds one: then this is not the first.
+
+    Raises:
+        ConfigurationError: one holds something, or cannot be asked. An address that does not answer is an
+            obstacle only if all must answer.
+    """
+    for anchor in map(_anchor, settings.anchors):
+        try:
+            held = anchor.read()
+        except AnchorFault as fault:
+            if (
+                fault.problem is AnchorProblem.UNREACHABLE
+                and isinstance(anchor, UrlAnchor)
+                and not all_must_answer
+            ):
+                continue
+            raise ConfigurationError("log.anchors", [f"{anchor.name}: {fault}"]) from None
+        if held is not None:
+            problem = "holds a checkpoint, or what is none, and the ledger has none: was it signed before?"
+            raise ConfigurationError("log.anchors", [f"{anchor.name}: {problem}"])
+
+
 def _problems(settings: Log) -> Iterator[str]:
     for number, witness in enumerate(settings.witnesses):
         key = NoteVerifier.from_vkey(witness.key)
