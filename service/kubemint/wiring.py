@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,7 +29,7 @@ from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.maintenance import Maintenance
 from kubemint.ledger.partitions import make_ahead
-from kubemint.ledger.proven import ProvenEntries
+from kubemint.ledger.proven import ProvenEntries, proven_policy
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.revocations import RevocationReader
 from kubemint.ledger.schema import check_head, migrate
@@ -53,12 +54,12 @@ from kubemint.x509.profile import SERIAL_BITS
 class Ledger:
     """The ledger as issuing sees it: writes through one connection, reads through others, and is watched."""
 
-    def __init__(self, writer: LedgerWriter, reader: LedgerReader, proven: ProvenEntries, watch: Watch) -> None:
+    def __init__(self, writer: LedgerWriter, reader: LedgerReader, log: LedgerLog, watch: Watch) -> None:
         self._writer = writer
         self._watch = watch
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
-        self.last_policy = proven.last_policy
+        self.last_policy = partial(proven_policy, reader, log)
 
     def append(
         self,
@@ -127,10 +128,11 @@ def open_service(config: Config) -> Service:
     closing_last_first.callback(engine.dispose)
     writer = LedgerWriter(database, keys, DecisionLog().write, archive)
     reader = LedgerReader(engine, archive)
-    proven = ProvenEntries(reader, LedgerLog(engine, keys, archive))
+    log = LedgerLog(engine, keys, archive)
+    proven = ProvenEntries(reader, log)
     watch = open_watch(config.log, store, keys, engine, utc_now, archive)
     closing_last_first.callback(watch.close)
-    ledger = Ledger(writer, reader, proven, watch)
+    ledger = Ledger(writer, reader, log, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
     maintenance = Maintenance(store, lambda: kept_for(config, policy()), utc_now)
@@ -156,7 +158,7 @@ def open_service(config: Config) -> Service:
             draw_name=draw_name,
         ),
         reader=watch.reader,
-        register=proven,
+        register=ProvenEntries(watch.reader, log),
         log=watch.log,
         revocations=revocations,
         revocation_desk=RevocationDesk(
