@@ -5,16 +5,19 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kubemint import config
-from kubemint.commands.serve import run
+from kubemint.commands.serve import check_address, run
 from kubemint.commands.workspace import CONFIG_NAME, CaSource, Listen, client_settings, create_workspace
 from kubemint.errors import ConfigurationError
 from kubemint.signing import open_key
 from kubemint.transparency.checkpoint import NoteSigner
+
+_ANOTHER_PORT: Final = '; another port: make run ARGS="--port 9443"'
 
 
 @click.command()
@@ -38,9 +41,14 @@ def dev(directory: Path, port: int | None) -> None:
     settings = replace(
         settings, server=replace(settings.server, host="127.0.0.1", port=port or settings.server.port)
     )
-    (directory / "client.yaml").write_text(client_settings(settings.server.port, _log_vkey(settings)))
-    click.echo(_greeting(directory, settings.server.port))
-    run(settings)
+    # Before client.yaml: where another service has the port, the commands must go on finding that of this folder.
+    check_address(settings.server, _ANOTHER_PORT)
+
+    def greet() -> None:
+        (directory / "client.yaml").write_text(client_settings(settings.server.port, _log_vkey(settings)))
+        click.echo(_greeting(directory, settings.server.port))
+
+    run(settings, greet)
 
 
 def _log_vkey(settings: config.Config) -> str:

@@ -55,7 +55,9 @@ def attempted(subject: str, look: Callable[[], str]) -> Check:
 
 
 def check_empty(settings: Config) -> None:
-    """Refuse a ledger that counts entries, before anything else is looked at.
+    """Refuse a ledger that has entries, before anything else is looked at.
+
+    Filling it looks again, and at what an interrupted restore has left.
 
     Raises:
         ConfigurationError: it has some.

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -25,9 +26,10 @@ def serve(file: Path | None) -> None:
     run(config.load(config.find_config(file)))
 
 
-def run(settings: config.Config) -> None:
-    """Serve with these settings; returns when the service has stopped."""
+def run(settings: config.Config, greet: Callable[[], None] = lambda: None) -> None:
+    """Serve with these settings; returns when the service has stopped. `greet` is called when all is in order."""
     _check_in_a_child(settings)
+    greet()
     from kubemint.web.metrics_directory import share_metrics  # noqa: PLC0415 - before prometheus_client is imported
 
     directory, process = share_metrics(), os.getpid()
@@ -52,13 +54,18 @@ def _check_in_a_child(settings: config.Config) -> None:
         sys.exit(1)
 
 
-def _check_address(server: config.Server) -> None:
+def check_address(server: config.Server, hint: str = "") -> None:
+    """Find out whether the address can be listened on.
+
+    Raises:
+        ConfigurationError: it cannot; the message ends with `hint`.
+    """
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     try:
         socket.create_server((server.host, server.port), family=family).close()
     except OSError as fault:
         cause = str(fault.strerror).partition(" (")[0]  # Python adds the address, in its own notation
-        problem = f"{server.host}:{server.port} cannot be listened on: {cause}"
+        problem = f"{server.host}:{server.port} cannot be listened on: {cause}{hint}"
         raise ConfigurationError("server.listen", [problem]) from None
 
 
@@ -72,7 +79,7 @@ def _check(settings: config.Config) -> int:
         prepare(settings)
         if settings.server.tls is not None:
             tls_context(settings.server.tls, settings)
-        _check_address(settings.server)
+        check_address(settings.server)
     except KubemintError as fault:
         click.echo(f"kubemint: {fault.message}", err=True)
         return 1

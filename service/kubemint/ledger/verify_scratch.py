@@ -69,19 +69,18 @@ class Following:
         return or_(false(), *(self.table.c[name].is_distinct_from(self.found.c[name]) for name in others))
 
 
-def _beside(table: Table) -> Table:
-    return Table(
-        f"found_{table.name}", MetaData(), *(Column(column.name, column.type) for column in table.columns)
-    )
+def _beside(table: Table, key: tuple[str, ...]) -> Table:
+    # Of the same types, since SQLite uses no index to compare columns that are not.
+    columns = (Column(each.name, each.type, primary_key=each.name in key) for each in table.columns)
+    return Table(f"found_{table.name}", _OURS, *columns)
 
 
-HITS: Final = Following(
-    table=tables.revoked_certificates,
-    found=_beside(tables.revoked_certificates),
-    key=("certificate_index",),
-    end="not_after",
-)
-BLOCKS: Final = Following(table=tables.blocks, found=_beside(tables.blocks), key=("kind", "value"), end="until")
+def _following(table: Table, key: tuple[str, ...], end: str) -> Following:
+    return Following(table=table, found=_beside(table, ("revocation_index", *key)), key=key, end=end)
+
+
+HITS: Final = _following(tables.revoked_certificates, ("certificate_index",), "not_after")
+BLOCKS: Final = _following(tables.blocks, ("kind", "value"), "until")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +114,6 @@ class Scratch:
             made = [tables.certificates, tables.entry_groups, tables.revoked_certificates, tables.blocks]
             tables.metadata.create_all(self._connection, made)
             _OURS.create_all(self._connection)
-            for following in (HITS, BLOCKS):
-                names = ", ".join(f'"{name}"' for name in following.found.c.keys())  # noqa: SIM118 - no dict
-                key = ", ".join(("revocation_index", *following.key))
-                # Without types: SQLite converts nothing, and compares octets with octets alone.
-                self._connection.exec_driver_sql(f"CREATE TABLE {following.found.name} ({names}, UNIQUE ({key}))")
 
     def close(self) -> None:
         """Throw all of it away."""
