@@ -101,7 +101,9 @@ def test_waiting(terminal: Terminal, form: tuple[str, ...]) -> None:
     assert approved.code == 0, approved.errors
     assert code == 0, errors
     assert kept == ({f"config.{request}.key"} if form else {"jane.key"})
-    assert {file.name for file in terminal.place.iterdir()} == ({"config"} if form else {"jane.key", "jane.crt"})
+    assert {file.name for file in terminal.place.iterdir()} == (
+        {"config", "config.tlog-proof"} if form else {"jane.key", "jane.crt", "jane.tlog-proof"}
+    )
 
 
 def test_waiting_in_vain(terminal: Terminal) -> None:
