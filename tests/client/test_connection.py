@@ -78,6 +78,25 @@ def test_a_token_goes_to_no_address_of_a_folder(place: Path) -> None:
         found(place, KUBEMINT_TOKEN_FILE="v.token")
 
 
+def test_an_address_alone_says_what_is_missing(service: RunningService, tmp_path: Path) -> None:
+    """Whoever names the address of a service with its own CA is told of --ca, and then of --token-file."""
+    command = "request", "--user", "jane", "--url", service.url
+    untrusted = kubemint_process(*command, cwd=tmp_path)
+    assert failed_cleanly(untrusted), untrusted.errors
+    assert "name its CA with --ca or KUBEMINT_CA" in untrusted.errors
+    unknown = kubemint_process(*command, cwd=tmp_path, KUBEMINT_CA=str(service.tls_ca_file))
+    assert failed_cleanly(unknown), unknown.errors
+    assert "no token was shown; name one with --token-file or KUBEMINT_TOKEN_FILE" in unknown.errors
+
+
+def test_a_token_that_was_shown_is_not_called_missing(tmp_path: Path) -> None:
+    """Where a token was named, and is not believed, the answer is told as it came."""
+    (tmp_path / "token").write_text(TOKEN)
+    with listening(problem(401)) as peer, pytest.raises(ServiceRefused) as refused:
+        connect(peer, tmp_path).get("/v1/policy")
+    assert "no token" not in refused.value.message
+
+
 def test_without_any_the_error_names_the_ways(tmp_path: Path) -> None:
     """Where nothing names a service, the error says how to."""
     with chdir(tmp_path), pytest.raises(ConfigurationError, match=r"--url or KUBEMINT_URL.*client\.yaml"):

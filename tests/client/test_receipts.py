@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.peers import document, listening
-from commands.cli import Ran, failed_cleanly, kubemint
+from commands.cli import Ran, failed_cleanly, kubemint, kubemint_process
 from kubemint.client.receipts import check_receipt, first_certificate, read_receipt
 from kubemint.errors import InvalidProof
 from kubemint.transparency.checkpoint import NoteSigner, SignatureType
@@ -64,6 +64,8 @@ def test_a_good_receipt_is_written(tmp_path: Path, key: tuple[str, ...]) -> None
     text = receipt_of(EVENT, SIGNER).text
     ran = _request(tmp_path, _answer(text), *key)
     assert ran.code == 0, ran.errors
+    told = "The receipt's signature was not checked: no log key (--log-key or KUBEMINT_LOG_KEY)\n"
+    assert ran.errors == ("" if key else told)
     assert (tmp_path / "jane.tlog-proof").read_text() == text
     assert {file.name for file in tmp_path.iterdir()} == {"jane.key", "jane.crt", "jane.tlog-proof"}
 
@@ -73,6 +75,19 @@ def test_a_key_of_a_log_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "log.pub").write_text(SIGNER.vkey + "\n")
     ran = _request(tmp_path, _answer(receipt_of(EVENT, SIGNER).text), "--log-key", "log.pub")
     assert ran.code == 0, ran.errors
+
+
+def test_a_key_of_a_log_in_a_variable(service: RunningService, tmp_path: Path) -> None:
+    """KUBEMINT_LOG_KEY is as good as --log-key, beside --url, --ca and --token-file."""
+    token = service.directory / "requester.token"
+    known = "--url", service.url, "--ca", service.tls_ca_file, "--token-file", token
+    (key,) = [line for line in (service.directory / "client.yaml").read_text().splitlines() if "logKey" in line]
+    vkey = json.loads(key.removeprefix("logKey: "))
+    ran = kubemint_process("request", "--user", "jane", *known, cwd=tmp_path, KUBEMINT_LOG_KEY=vkey)
+    assert (ran.code, ran.errors) == (0, "")
+    ran = kubemint_process("request", "--user", "joe", *known, cwd=tmp_path, KUBEMINT_LOG_KEY=SIGNER.vkey)
+    assert failed_cleanly(ran), ran.errors
+    assert "is not signed by log.test/ledger" in ran.errors
 
 
 @pytest.mark.parametrize("key", ["nothing", "log.test/ledger+00000000+" + "A" * 44, "log.test/ledger+x+y"])

@@ -213,6 +213,8 @@ def _has_state(event: Event, state: State | None, now: datetime) -> bool:
         return False
     if state in {None, State.REFUSED}:
         return True
+    if state is State.REVOKED:
+        return False  # none of these is
     expired = datetime.fromisoformat(event.fields["notAfter"]) < now
     return expired == (state is State.EXPIRED)
 
@@ -229,11 +231,15 @@ def _walk(reader: LedgerReader, wanted: Filter, limit: int) -> Iterator[Entry]:
         before = page.next_before
 
 
+def _large(event: Event) -> Event:
+    return replace(event, fields={**event.fields, "claims": {"large": "x" * 60_000}})
+
+
 def test_a_page_of_large_entries(adapter: Adapter) -> None:
     """A page ends where it has grown too large, and the walk goes on behind it: nothing is left out."""
     ledger, reader = adapter.open(), adapter.reader()
     events = [issued(serial) for serial in range(1, LARGE + 1)]
-    ledger.append(*(replace(e, fields={**e.fields, "claims": {"large": "x" * 60_000}}) for e in events))
+    ledger.append(*map(_large, events))
     seen: list[int] = []
     before = None
     for _ in range(LARGE):

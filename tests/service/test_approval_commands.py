@@ -1,7 +1,9 @@
 """Approval on the command line: asking, looking, deciding and waiting."""
 
+import base64
 import io
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -11,9 +13,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from commands.cli import Ran, environment, failed_cleanly
+from kubemint.client.certificate_files import read_certificate
+from kubemint.transparency.checkpoint import NoteSigner
 from running_service import RunningService
 from service.approving import UNKNOWN, Terminal, workspace_with_approval
 
@@ -101,16 +106,72 @@ def test_waiting(terminal: Terminal, form: tuple[str, ...]) -> None:
     assert approved.code == 0, approved.errors
     assert code == 0, errors
     assert kept == ({f"config.{request}.key"} if form else {"jane.key"})
-    assert {file.name for file in terminal.place.iterdir()} == (
-        {"config", "config.tlog-proof"} if form else {"jane.key", "jane.crt", "jane.tlog-proof"}
-    )
+    written = {"config", "config.tlog-proof"} if form else {"jane.key", "jane.crt", "jane.tlog-proof"}
+    assert {file.name for file in terminal.place.iterdir()} == written
+
+
+@pytest.mark.parametrize("form", [(), ("--kubeconfig", "my config", "--cluster-server", "https://10.0.0.1:6443")])
+def test_fetching_later(terminal: Terminal, form: tuple[str, ...]) -> None:
+    """The command that the hint names writes what `request` would have written, when it is approved."""
+    hint = terminal.request(*form).output.splitlines()[-1]
+    words = shlex.split(hint.removeprefix("Once it is approved: "))
+    assert words[:3] == ["kubemint", "requests", "fetch"]
+    key_file = terminal.place / words[words.index("--key-file") + 1]
+    command = (*words[1:], *form[2:])
+    early = terminal.run("requester", *command)
+    assert (early.code, "waits for approval until" in early.errors) == (3, True)
+    assert terminal.run("ann", "requests", "approve", words[3], "--yes").code == 0
+
+    ran = terminal.run("requester", *command)
+
+    assert ran.code == 0, ran.errors
+    assert "signature was not checked" in ran.errors
+    written = {"my config", "my config.tlog-proof"} if form else {"jane.crt", "jane.tlog-proof"}
+    assert {file.name for file in terminal.place.iterdir()} == {*written, key_file.name}
+    (credential,) = (terminal.place / name for name in written if not name.endswith("proof"))
+    key = load_pem_private_key(key_file.read_bytes(), None)
+    assert read_certificate(credential).public_key() == key.public_key()
+    if form:
+        assert credential.stat().st_mode & 0o777 == 0o600
+        (user,) = json.loads(credential.read_text())["users"]
+        assert base64.b64decode(user["user"]["client-key-data"]) == key_file.read_bytes()
+    again = terminal.run("requester", *command)
+    assert failed_cleanly(again)
+    assert "--overwrite" in again.errors
+
+
+def test_what_is_not_fetched(terminal: Terminal) -> None:
+    """Another key, another log, a denial or the key's own file: nothing is written, and no key is touched."""
+    request = json.loads(terminal.request("--output", "json").output)["request"]
+    denied = json.loads(terminal.request("--output", "json", "--key-file", "b.key").output)["request"]
+    assert terminal.run("ann", "requests", "approve", request, "--yes").code == 0
+    assert terminal.run("ann", "requests", "deny", denied, "--reason", "no").code == 0
+    foreign = NoteSigner("log.test/other", Ed25519PrivateKey.generate()).vkey
+    (terminal.place / "no.key").write_text("no key")
+    before = {file.name: file.read_bytes() for file in terminal.place.iterdir()}
+
+    def fetch(*arguments: str) -> Ran:
+        return terminal.run("requester", "requests", "fetch", *arguments)
+
+    for refused, said in (
+        (fetch(request, "--key-file", "b.key"), "is not the key that the certificate is for"),
+        (fetch(request, "--key-file", "no.key"), "no.key: holds no private key"),
+        (fetch(request, "--key-file", "gone.key"), "gone.key: cannot be read"),
+        (fetch(request, "--key-file", "jane.key", "--log-key", foreign), "is not signed by log.test/other"),
+        (fetch(denied, "--key-file", "b.key"), f"request {denied} is denied: no"),
+    ):
+        assert refused.code == 1
+        assert said in refused.errors
+    assert fetch(request, "--key-file", "jane.key", "--certificate-file", "jane.key", "--overwrite").code == 2
+    assert {file.name: file.read_bytes() for file in terminal.place.iterdir()} == before
 
 
 def test_waiting_in_vain(terminal: Terminal) -> None:
-    """Where nobody decides in time the command must fail, and the key must stay."""
+    """Where nobody decides in time there is no certificate yet, which is exit code 3, and the key must stay."""
     ran = terminal.request("--wait", "1s")
 
-    assert ran.code == 1
+    assert ran.code == 3
+    assert "kubemint requests fetch " in ran.errors
     assert "still waits after 1s" in ran.errors
     assert {file.name for file in terminal.place.iterdir()} == {"jane.key"}
 

@@ -104,29 +104,39 @@ class ServiceConnection:
             ServiceRefused: the service answered with a problem.
             ServiceUnavailable: it did not answer, or not as it should.
         """
-        return _document(*self._call("GET", path, None, {}))
+        return self._document(*self._call("GET", path, None, {}))
 
     def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """POST a JSON document, for the effect of at most one. Raises as `get` does."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_urlsafe(24)}
-        return _document(*self._call("POST", path, json.dumps(document).encode(), headers))
+        return self._document(*self._call("POST", path, json.dumps(document).encode(), headers))
 
     def get_octets(self, path: str) -> bytes:
         """GET what is no JSON, such as a part of the log. Raises as `get` does."""
         status, answer = self._call("GET", path, None, {"Accept": "*/*"})
         if status != http.HTTPStatus.OK:
-            _document(status, answer)
+            self._document(status, answer)
             raise ServiceUnavailable(f"the service answered {status}; is it kubemint?")
         return answer
+
+    def _document(self, status: int, answer: bytes) -> dict[str, Any]:
+        try:
+            return _document(status, answer)
+        except ServiceRefused as refusal:
+            if status != http.HTTPStatus.UNAUTHORIZED or self._address.token_file is not None:
+                raise
+            hint = f"no token was shown; name one with --token-file or {TOKEN_FILE_VARIABLE}"
+            raise ServiceRefused(f"{refusal.message}\n  {hint}", refusal.reasons, status=status) from None
 
     def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         for tries_left in reversed(range(_TRIES)):
             try:
                 status, answer = self._exchange(method, path, body, headers)
             except ssl.SSLCertVerificationError as fault:
-                raise ServiceUnavailable(
-                    f"the certificate of {self._address.url.netloc} is not trusted: {fault.verify_message}"
-                ) from None
+                ca_file = self._address.ca_file
+                hint = f"by {ca_file}" if ca_file else f"name its CA with --ca or {CA_VARIABLE}"
+                told = f"the certificate of {self._address.url.netloc} is not trusted: {fault.verify_message}"
+                raise ServiceUnavailable(f"{told} ({hint})") from None
             except (OSError, http.client.HTTPException) as fault:
                 if not tries_left:
                     raise ServiceUnavailable(f"{self._address.url.geturl()} does not answer: {fault}") from None

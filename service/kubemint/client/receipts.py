@@ -5,6 +5,7 @@ word; without it, it shows no more than that the receipt fits together.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from kubemint.transparency.receipt import Receipt, parse_receipt, verify_receipt
 from kubemint.transparency.tree import leaf_hash, verify_inclusion
 from kubemint.x509.recorded import recorded_der, recorded_differences
 
+LOG_KEY_VARIABLE: Final = "KUBEMINT_LOG_KEY"
 RECEIPT_SUFFIX: Final = ".tlog-proof"  # C2SP tlog-proof, "Format"
 _VKEY: Final = re.compile(r"[^+\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+")
 
@@ -50,6 +52,16 @@ class LogKey(click.ParamType[NoteVerifier]):
         if verifier.signature_type is not SignatureType.NOTE:
             self.fail("is the key of a witness, not of a log", param, ctx)
         return verifier
+
+
+def log_key_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option that names the log whose receipts it believes."""
+    return click.option(
+        "--log-key",
+        type=LogKey(),
+        envvar=LOG_KEY_VARIABLE,
+        help=f"Public key of the log, which must have signed the receipt [{LOG_KEY_VARIABLE}].",
+    )(command)
 
 
 def check_receipt(receipt: Receipt, certificate_der: bytes, verifier: NoteVerifier | None) -> Checkpoint:
@@ -86,6 +98,8 @@ def read_receipt(file: Path) -> Receipt:
         return parse_receipt(read_file(file).decode())
     except UnicodeDecodeError:
         raise InvalidProof(f"{file} is no receipt: not UTF-8") from None
+    except InvalidProof as fault:
+        raise InvalidProof(f"{file} is no receipt: {fault.message}") from None
 
 
 def first_certificate(pem: str) -> bytes:

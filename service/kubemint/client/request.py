@@ -2,11 +2,12 @@
 
 import json
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from cryptography import x509
@@ -15,66 +16,18 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from kubemint.client.certificates import held_certificate, report
+from kubemint.client.cluster import cluster_of, cluster_options
 from kubemint.client.connection import ServiceConnection, find_service
-from kubemint.client.files import KubeconfigCluster, check_writable, kubeconfig, read_text, write_file
+from kubemint.client.files import check_writable, write_file
 from kubemint.client.options import DurationType, service_options
-from kubemint.client.receipts import RECEIPT_SUFFIX, LogKey, check_receipt, first_certificate
-from kubemint.client.waiting import pending_request, wait_for_certificate
-from kubemint.errors import ConfigurationError, InvalidProof, ServiceRefused, ServiceUnavailable
-from kubemint.transparency.checkpoint import NoteVerifier
-from kubemint.transparency.receipt import parse_receipt
+from kubemint.client.outputs import Outputs
+from kubemint.client.receipts import log_key_option
+from kubemint.client.waiting import WAITING, pending_request, wait_for_certificate
+from kubemint.durations import format_duration
 from kubemint.x509.generate import GENERATED_KEY_TYPES, GeneratedKey, generate_key
 
-WAITING: Final = 3  # exit code: asked for, and not there yet
-
 _file = click.Path(dir_okay=False, path_type=Path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """The files to write; a kubeconfig stands in for key and certificate."""
-
-    key_file: Path
-    certificate_file: Path
-    kubeconfig_file: Path | None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Those that may be written."""
-        return (*self.secrets, self.receipt_file)
-
-    @property
-    def secrets(self) -> tuple[Path, ...]:
-        """Those that are written for each certificate."""
-        return (self.kubeconfig_file,) if self.kubeconfig_file else (self.key_file, self.certificate_file)
-
-    @property
-    def receipt_file(self) -> Path:
-        """Say where the receipt is kept: beside the certificate, under its name."""
-        if self.kubeconfig_file is not None:
-            return self.kubeconfig_file.with_name(self.kubeconfig_file.name + RECEIPT_SUFFIX)
-        return self.certificate_file.with_name(self.certificate_file.stem + RECEIPT_SUFFIX)
-
-    def kept_key_file(self, request: str) -> Path:
-        """Say where the key waits for its certificate; it replaces nothing, not even where that is allowed."""
-        if self.kubeconfig_file is None and not self.key_file.exists():
-            return self.key_file
-        beside = self.kubeconfig_file or self.key_file
-        return beside.with_name(f"{beside.name}.{request}.key")
-
-    def forget(self, kept: Path) -> None:
-        """Remove the key that waited, where it has been written to its place."""
-        if kept not in self.secrets:
-            kept.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterOptions:
-    """What was said of the cluster on the command line; the service knows the rest."""
-
-    name: str | None
-    server: str | None
-    ca_file: Path | None
 
 
 @click.command()
@@ -94,11 +47,9 @@ class ClusterOptions:
 @click.option("--key-file", type=_file, help="Where to write the key  [default: USER.key].")
 @click.option("--certificate-file", type=_file, help="Where to write the certificate  [default: USER.crt].")
 @click.option("--kubeconfig", "kubeconfig_file", type=_file, help="Write a kubeconfig with both in it instead.")
-@click.option("--cluster-name", help="Cluster's name in the kubeconfig  [default: the service's].")
-@click.option("--cluster-server", help="API server's address in the kubeconfig  [default: the service's].")
-@click.option("--cluster-ca", type=_file, help="API server's CA in the kubeconfig  [default: the service's].")
+@cluster_options
 @click.option("--wait", type=DurationType(), help="Wait so long for operators, where they must approve: 10m.")
-@click.option("--log-key", type=LogKey(), help="Public key of the log, which must have signed the receipt.")
+@log_key_option
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @service_options
@@ -117,35 +68,19 @@ def request(**options: Any) -> None:
     check_writable(outputs.files, overwrite=options["overwrite"])
     address = find_service(options["url"], options["ca"], options["token_file"])
     connection = ServiceConnection(address)
-    cluster = None
-    if outputs.kubeconfig_file is not None:
-        cluster = _cluster(
-            connection,
-            ClusterOptions(
-                name=options["cluster_name"], server=options["cluster_server"], ca_file=options["cluster_ca"]
-            ),
-        )
+    cluster = cluster_of(connection, options) if outputs.kubeconfig_file is not None else None
     key = generate_key(options["key_type"])
     answer = connection.post("/v1/certificates", _body(key, options))
     pending = pending_request(answer)
     if pending is not None:
         kept = outputs.kept_key_file(pending)
         write_file(kept, _pem(key), 0o600)  # before anything else can fail: no key, no use for the approval
-        if options["wait"] is None:
-            click.echo(_pending_report(answer, kept, options["output"]))
-            sys.exit(WAITING)
-        click.echo(_pending_report(answer, kept, "human"), err=True)
-        answer = wait_for_certificate(connection, pending, options["wait"])
-    receipt = _receipt(_checked(answer), options["log_key"] or address.log_key)
-    _write(outputs, cluster, key, answer)
-    if receipt is None:
-        outputs.receipt_file.unlink(missing_ok=True)  # an older one would be of another certificate
-    else:
-        write_file(outputs.receipt_file, receipt, 0o644)
+        answer = _wait(connection, pending, _Waiting(answer, kept, outputs), options)
+    certificate = held_certificate(answer, options["log_key"] or address.log_key)
+    written = outputs.write(cluster, _pem(key), certificate)
     if pending is not None:
         outputs.forget(kept)
-    written = outputs.files if receipt is not None else outputs.secrets
-    click.echo(_report(answer, outputs.kubeconfig_file, written, options["output"]))
+    click.echo(report(certificate, outputs.kubeconfig_file, written, options["output"]))
 
 
 def _outputs(options: dict[str, Any]) -> Outputs:
@@ -157,35 +92,6 @@ def _outputs(options: dict[str, Any]) -> Outputs:
     )
 
 
-def _cluster(connection: ServiceConnection, given: ClusterOptions) -> KubeconfigCluster:
-    """Put the cluster together from the options, and from the service where they leave something open."""
-    known: dict[str, Any] = {}
-    if not (given.name and given.server and given.ca_file):
-        try:
-            known = connection.get("/v1/cluster")
-        except ServiceRefused as refusal:
-            if refusal.status != 404:
-                raise
-    server = given.server or known.get("server")
-    if server is None:
-        raise ConfigurationError("cluster", ["the service does not know the API server; give --cluster-server"])
-    if given.ca_file is not None:
-        authority = _certificates(given.ca_file)
-    else:
-        authority = known.get("certificateAuthority") or connection.get("/v1/ca")["trustBundle"]
-    name = given.name or known.get("name") or "kubernetes"
-    return KubeconfigCluster(name=name, server=server, certificate_authority=authority)
-
-
-def _certificates(file: Path) -> str:
-    pem = read_text(file)
-    try:
-        x509.load_pem_x509_certificates(pem.encode("ascii"))
-    except ValueError:
-        raise ConfigurationError(str(file), ["there is no certificate in PEM that can be read"]) from None
-    return pem
-
-
 def _body(key: GeneratedKey, options: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"csr": _csr(key, options["user"], options["groups"])}
     expires: timedelta | None = options["expires"]
@@ -194,42 +100,6 @@ def _body(key: GeneratedKey, options: dict[str, Any]) -> dict[str, Any]:
     if options["profile"]:
         body["profile"] = options["profile"]
     return body
-
-
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
-    """Let an answer pass only if it is that of a certificate: nothing is written from another.
-
-    Raises:
-        ServiceUnavailable: it is not.
-    """
-    texts = ("certificate", "user", "notAfter", "profile", "serialNumber")
-    lists = ("chain", "groups")
-    are_texts = all(isinstance(answer.get(name), str) for name in texts)
-    are_lists = all(isinstance(answer.get(name), list) for name in lists)
-    if not are_texts or not are_lists or "logIndex" not in answer:
-        raise ServiceUnavailable("the service's answer holds no certificate; is it kubemint?")
-    return answer
-
-
-def _receipt(answer: dict[str, Any], log_key: NoteVerifier | None) -> str | None:
-    """Give the receipt of a certificate; None where the service gives none and no log is known.
-
-    Raises:
-        InvalidProof: it does not prove that this certificate is on record.
-    """
-    text = answer.get("receipt")
-    if text is None and log_key is None:
-        return None
-    if not isinstance(text, str):
-        raise InvalidProof("the service gave no receipt: nothing shows that the certificate is on record")
-    try:
-        check_receipt(parse_receipt(text), first_certificate(answer["certificate"]), log_key)
-    except InvalidProof as fault:
-        message = (
-            f"the receipt does not show that the certificate is on record; it was not written: {fault.message}"
-        )
-        raise InvalidProof(message) from None
-    return text
 
 
 def _csr(key: GeneratedKey, user: str, groups: tuple[str, ...]) -> str:
@@ -243,43 +113,50 @@ def _csr(key: GeneratedKey, user: str, groups: tuple[str, ...]) -> str:
     return csr.public_bytes(Encoding.PEM).decode("ascii")
 
 
-def _write(outputs: Outputs, cluster: KubeconfigCluster | None, key: GeneratedKey, answer: dict[str, Any]) -> None:
-    key_pem = _pem(key)
-    certificate_pem = answer["certificate"] + "".join(answer["chain"])
-    if outputs.kubeconfig_file is not None and cluster is not None:
-        text = kubeconfig(cluster, answer["user"], certificate_pem, key_pem)
-        write_file(outputs.kubeconfig_file, text, 0o600)
-        return
-    write_file(outputs.key_file, key_pem, 0o600)
-    write_file(outputs.certificate_file, certificate_pem, 0o644)
-
-
 def _pem(key: GeneratedKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
 
 
-def _pending_report(answer: dict[str, Any], kept: Path, form: str) -> str:
-    if form == "json":
-        return json.dumps({**answer, "files": [str(kept)]}, indent=2)
-    lines = [
-        f"Request {answer['request']} waits for approval (needed: {answer['approvalsNeeded']}) "
-        f"until {answer['expires']}.",
-        f"The key is in {kept}.",
-        f"Once it is approved: kubemint requests show {answer['request']} --output pem",
-    ]
-    return "\n".join(lines)
+def _wait(
+    connection: ServiceConnection, request: str, waiting: "_Waiting", options: dict[str, Any]
+) -> dict[str, Any]:
+    """Wait as long as was asked for; without a certificate by then, the command ends here."""
+    patience: timedelta | None = options["wait"]
+    if patience is not None:
+        click.echo(waiting.report("human"), err=True)
+        if (answer := wait_for_certificate(connection, request, patience)) is not None:
+            return answer
+        click.echo(f"kubemint: request {request} still waits after {format_duration(patience)}", err=True)
+    if patience is None or options["output"] == "json":
+        click.echo(waiting.report(options["output"]))
+    sys.exit(WAITING)
 
 
-def _report(answer: dict[str, Any], kubeconfig_file: Path | None, written: tuple[Path, ...], form: str) -> str:
-    files = [str(file) for file in written]
-    if form == "json":
-        return json.dumps({**answer, "files": files}, indent=2)
-    groups = ", ".join(answer["groups"]) or "none"
-    lines = [
-        f"Certificate for {answer['user']} (groups: {groups}), good until {answer['notAfter']}.",
-        f"Profile {answer['profile']}, serial number {answer['serialNumber']}, log entry {answer['logIndex']}.",
-        f"Wrote {' and '.join(files)}.",
-    ]
-    if kubeconfig_file is not None:
-        lines.append(f"Try: kubectl --kubeconfig {kubeconfig_file} auth can-i --list")
-    return "\n".join(lines)
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request that waits for operators, and the key that waits for its certificate."""
+
+    answer: dict[str, Any]
+    kept_key_file: Path
+    outputs: Outputs
+
+    def report(self, form: str) -> str:
+        """Tell of it, as people read it or as JSON."""
+        if form == "json":
+            return json.dumps({**self.answer, "files": [str(self.kept_key_file)]}, indent=2)
+        lines = [
+            f"Request {self.answer['request']} waits for approval (needed: {self.answer['approvalsNeeded']}) "
+            f"until {self.answer['expires']}.",
+            f"The key is in {self.kept_key_file}.",
+            f"Once it is approved: {self._next_command()}",
+        ]
+        return "\n".join(lines)
+
+    def _next_command(self) -> str:
+        """Give the command that writes what this one would have written."""
+        words = ["kubemint", "requests", "fetch", self.answer["request"], "--key-file", str(self.kept_key_file)]
+        if self.outputs.kubeconfig_file is not None:
+            words += ["--kubeconfig", str(self.outputs.kubeconfig_file)]
+        elif self.outputs.certificate_file != self.kept_key_file.with_suffix(".crt"):
+            words += ["--certificate-file", str(self.outputs.certificate_file)]
+        return shlex.join(words)

@@ -5,19 +5,28 @@ An approval is for what was shown: the digest that is sent is the one of the ter
 
 import json
 import re
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from kubemint.client.certificates import check_key, held_certificate, report
+from kubemint.client.cluster import cluster_of, cluster_options
 from kubemint.client.connection import ServiceConnection, find_service
+from kubemint.client.files import check_writable, read_text
 from kubemint.client.options import service_options
+from kubemint.client.outputs import Outputs
 from kubemint.client.pages import PAGE, walk
+from kubemint.client.receipts import log_key_option
 from kubemint.client.terms import checked, describe, printable
+from kubemint.client.waiting import WAITING, issued_certificate
 
 STATES: Final = ("pending", "issued", "denied", "expired")
 _REQUEST: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
+_file = click.Path(dir_okay=False, path_type=Path)
 _output = click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 
 
@@ -74,6 +83,50 @@ def show(request: str, output: str, **options: Any) -> None:
         click.echo(_pem(found), nl=False)
     else:
         click.echo(describe(found))
+
+
+@requests.command("fetch")
+@click.argument("request", type=RequestId())
+@click.option("--key-file", type=_file, required=True, help="The key that waited; it stays where it is.")
+@click.option("--certificate-file", type=_file, help="Where to write the certificate  [default: beside the key].")
+@click.option("--kubeconfig", "kubeconfig_file", type=_file, help="Write a kubeconfig with both in it instead.")
+@cluster_options
+@log_key_option
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@_output
+@service_options
+def fetch_certificate(request: str, **options: Any) -> None:
+    """Write the certificate of an approved request.
+
+    For who asked with `kubemint request` and did not wait. The receipt is checked as there, and written
+    beside it (.tlog-proof); a key that is not the certificate's is refused. Exit code 3 if the request ID
+    still waits.
+
+    \b
+    kubemint requests fetch 0f3c5a7b9d1e42608a4c6e8f10325476 --key-file jane.key
+    """
+    key_file: Path = options["key_file"]
+    outputs = Outputs(
+        key_file=key_file,
+        certificate_file=options["certificate_file"] or key_file.with_suffix(".crt"),
+        kubeconfig_file=options["kubeconfig_file"],
+        is_key_there=True,
+    )
+    key_pem = read_text(key_file)
+    if key_file.resolve() in {file.resolve() for file in outputs.files}:
+        raise click.UsageError(f"{key_file} is the key, which stays; name another file for what is written.")
+    check_writable(outputs.files, overwrite=options["overwrite"])
+    address = find_service(options["url"], options["ca"], options["token_file"])
+    connection = ServiceConnection(address)
+    found = fetch(connection, request)
+    if found["state"] == "pending":
+        click.echo(f"kubemint: request {request} waits for approval until {printable(found['expires'])}", err=True)
+        sys.exit(WAITING)
+    cluster = cluster_of(connection, options) if outputs.kubeconfig_file is not None else None
+    certificate = held_certificate(issued_certificate(found), options["log_key"] or address.log_key)
+    check_key(key_file, key_pem, certificate)
+    written = outputs.write(cluster, key_pem, certificate)
+    click.echo(report(certificate, outputs.kubeconfig_file, written, options["output"]))
 
 
 @requests.command()

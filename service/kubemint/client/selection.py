@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from kubemint.documents import read_file
+from kubemint.client.certificate_files import read_certificate
 from kubemint.durations import parse_duration
-from kubemint.errors import ConfigurationError
 from kubemint.selector import Selector
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX, credential_id
 
@@ -84,7 +82,7 @@ _OPTIONS: Final = (
         "--certificate",
         "certificate_file",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="The certificate itself, PEM or DER; the first in the file.",
+        help="The certificate itself: PEM (the first in it), DER, or a kubeconfig.",
     ),
     click.option("--user", help="User name (CN)."),
     click.option("--group", help="Group (O)."),
@@ -134,10 +132,4 @@ def _credential_id(digest: str | None, certificate_file: Path | None) -> str | N
         return None if digest is None else CREDENTIAL_ID_PREFIX + digest
     if digest is not None:
         raise click.UsageError("--credential-id or --certificate, not both.")
-    octets = read_file(certificate_file)
-    load = x509.load_pem_x509_certificate if b"-----BEGIN" in octets else x509.load_der_x509_certificate
-    try:
-        certificate = load(octets)
-    except ValueError:
-        raise ConfigurationError(str(certificate_file), ["holds no certificate that can be read"]) from None
-    return credential_id(certificate.public_bytes(Encoding.DER))
+    return credential_id(read_certificate(certificate_file).public_bytes(Encoding.DER))

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from kubemint.client.connection import ServiceConnection
 from kubemint.client.terms import checked, printable
-from kubemint.durations import format_duration
 from kubemint.errors import ServiceRefused, ServiceUnavailable
 
+WAITING: Final = 3  # exit code: asked for, and not there yet
 POLL_SECONDS: Final = 3.0
 _REQUEST: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
@@ -36,14 +36,15 @@ def wait_for_certificate(
     patience: timedelta,
     pause: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Ask after a request until it is issued; give the certificate as if it had been issued at once.
 
-    A service that is away for a moment is waited for, too.
+    None: patience is over, and the request goes on without. A service that is away for a moment is waited
+    for, too.
 
     Raises:
         ServiceRefused: it was denied, or nobody decided in time.
-        ServiceUnavailable: patience is over; the request goes on without.
+        ServiceUnavailable: patience is over, and the service is away.
     """
     end = monotonic() + patience.total_seconds()
     while True:
@@ -54,16 +55,21 @@ def wait_for_certificate(
             fault = away
         else:
             if found["state"] != "pending":
-                return _certificate(found)
+                return issued_certificate(found)
         left = end - monotonic()
         if left <= 0:
-            raise fault or ServiceUnavailable(
-                f"request {request} still waits after {format_duration(patience)}; the key is kept"
-            )
+            if fault is not None:
+                raise fault
+            return None
         pause(min(POLL_SECONDS, left))
 
 
-def _certificate(found: Mapping[str, Any]) -> dict[str, Any]:
+def issued_certificate(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the certificate of a request that waits no more.
+
+    Raises:
+        ServiceRefused: it ended without one.
+    """
     issued = found.get("issued")
     if isinstance(issued, dict):
         return issued

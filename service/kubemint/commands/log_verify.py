@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import click
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from kubemint import config
-from kubemint.client.files import read_text
-from kubemint.client.receipts import LogKey, check_receipt, first_certificate, read_receipt
+from kubemint.client.certificate_files import read_certificate
+from kubemint.client.receipts import LogKey, check_receipt, read_receipt
 from kubemint.client.terms import printable
 from kubemint.commands.log_source import open_ledger, published_log, source_options
 from kubemint.errors import InvalidProof
@@ -44,7 +45,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Checkpoint or receipt from earlier: nothing before it may have changed.",
 )
 @click.option("--receipt", "receipt_file", type=_file, help="Check this receipt alone, offline.")
-@click.option("--certificate", "certificate_file", type=_file, help="Certificate that the receipt is for.")
+@click.option(
+    "--certificate", "certificate_file", type=_file, help="Certificate that the receipt is for, or a kubeconfig."
+)
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @source_options
 def verify(**options: Any) -> None:
@@ -73,7 +76,7 @@ def _verify_receipt(options: dict[str, Any]) -> Iterator[Outcome]:
         raise click.UsageError("--receipt, --certificate and --key go together.")
     if options["url"] or options["config_file"] or options["seen_files"]:
         raise click.UsageError("--receipt asks nobody: it goes with --certificate, --key and --issuer alone.")
-    certificate_der = first_certificate(read_text(options["certificate_file"]))
+    certificate_der = read_certificate(options["certificate_file"]).public_bytes(Encoding.DER)
     try:
         receipt = read_receipt(options["receipt_file"])
         _check_with_any(options["keys"], lambda key: check_receipt(receipt, certificate_der, key))
