@@ -135,12 +135,14 @@ def open_service(config: Config) -> Service:
     ledger = Ledger(writer, reader, log, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
+    closing_last_first.callback(policy.stop)
     maintenance = Maintenance(store, lambda: kept_for(config, policy()), utc_now)
     maintenance.start()
     closing_last_first.callback(maintenance.stop)
     revocations = RevocationReader(engine)
-    revoked = RevokedCredentials(revocations, config.webhook.unknown, utc_now, store.waiter())
-    revoked.watch()
+    revoked = RevokedCredentials(revocations, config.webhook.unknown, utc_now)
+    revoked.watch(store.waiter())
+    closing_last_first.callback(revoked.stop)
     ways = (
         *_authenticators(config),
         RenewalAuthenticator(issuer, proven.find_by_credential_id, proven.find_by_serial, revocations.is_revoked),
@@ -148,6 +150,7 @@ def open_service(config: Config) -> Service:
     for way in ways:
         if isinstance(way, OidcAuthenticator):
             way.start()
+            closing_last_first.callback(way.close)
     return Service(
         issuance=Issuance(
             current_policy=policy,

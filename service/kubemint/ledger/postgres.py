@@ -257,8 +257,15 @@ class Listener:
             for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                 return
         except (psycopg.Error, LedgerUnavailable):
-            self._connection = None
+            self.close()
             time.sleep(seconds)
+
+    def close(self) -> None:
+        """Stop listening."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
 
 
 def open_for_reading(server: PostgresServer, readers: int) -> Engine:
