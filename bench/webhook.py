@@ -80,7 +80,7 @@ def _judge_alone(none: Path, many: Path) -> float:
 def _load(directory: Path) -> RevokedCredentials:
     revocations = RevocationReader(SqliteStore(directory / "ledger.db").for_reading(1))
     began = time.perf_counter()
-    judge = RevokedCredentials(revocations, Unknown.ALARM, lambda: datetime.now(UTC), time.sleep)
+    judge = RevokedCredentials(revocations, Unknown.ALARM, lambda: datetime.now(UTC))
     loaded = time.perf_counter()
     judge.refresh()
     looked = time.perf_counter()

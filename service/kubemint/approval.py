@@ -25,7 +25,7 @@ from kubemint.errors import (
     Reason,
     UnacceptableRequest,
 )
-from kubemint.issuance import Issuance, conditions_of, unmet_error, unmet_reason
+from kubemint.issuance import Issuance, conditions_of, size_reason, unmet_error, unmet_reason
 from kubemint.policy.decision import Granted, Refused, decide
 from kubemint.policy.rules import Policy
 from kubemint.record import (
@@ -138,6 +138,7 @@ class ApprovalDesk:
             )
             attempt = replace(attempt, approved=approved)
             events += (self._sign(attempt, request, grant, record),)
+            _check(reason for event in events if (reason := size_reason(event)) is not None)
             conditions += conditions_of(attempt, request, grant)
         recorded = self.issuance.ledger.append(*events, conditions=conditions)
         _check_token(recorded)

@@ -35,9 +35,12 @@ from kubemint.transparency.tiles import ENTRY_MAX_OCTETS
 from kubemint.x509.certificate import SignedCertificate
 from kubemint.x509.request import SigningRequest
 
+REFUSAL_MAX_OCTETS: Final = 16 * 1024  # refusals cost whoever asks nothing, and are kept for ever
 _UNBOUNDED: Final = frozenset({"groups", "subject", "claims"})  # what a requester can make large
+_RENEWS: Final = ("line", "profile", "user")  # what is kept of a certificate that is renewed
 _FEW: Final = 20
-_SHORT: Final = 200
+_SHORT: Final = 200  # characters
+_REASONS_MAX_OCTETS: Final = 4 * 1024
 
 
 def issued_event(
@@ -200,12 +203,27 @@ def reason_fields(reason: Reason) -> dict[str, str]:
 
 
 def _fitting(refusal: Event) -> Event:
-    """Shorten a refusal that is too large for an entry: it says so, and no request is too large to be recorded."""
-    if len(refusal.body) <= ENTRY_MAX_OCTETS:
+    """Shorten a refusal that is too large: it says so, and no request is too large to be recorded."""
+    if len(refusal.body) <= REFUSAL_MAX_OCTETS:
         return refusal
     fields = {name: value for name, value in refusal.fields.items() if name not in _UNBOUNDED}
-    reasons = [{**reason, "message": reason["message"][:_SHORT]} for reason in refusal.fields["reasons"][:_FEW]]
-    return replace(refusal, fields={**fields, "reasons": reasons, "shortened": True})
+    if "renews" in fields:
+        fields["renews"] = {name: fields["renews"][name] for name in _RENEWS}
+    fields |= {"reasons": _few(fields["reasons"]), "shortened": True}
+    return replace(refusal, fields=fields)
+
+
+def _few(reasons: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Give the first reasons, short."""
+    few: list[dict[str, str]] = []
+    octets = 0
+    for reason in reasons[:_FEW]:
+        short = {name: text[:_SHORT] for name, text in reason.items()}
+        octets += len(orjson.dumps(short))
+        if few and octets > _REASONS_MAX_OCTETS:
+            break
+        few.append(short)
+    return few
 
 
 def _event(kind: EventKind, attempt: Attempt, fields: Mapping[str, Any]) -> Event:

@@ -45,6 +45,7 @@ from kubemint.record import (
     WithinQuota,
 )
 from kubemint.requester import Requester
+from kubemint.transparency.tiles import ENTRY_MAX_OCTETS
 from kubemint.x509.certificate import format_serial, sign_certificate
 from kubemint.x509.guard import guard
 from kubemint.x509.issuer import Issuer
@@ -169,7 +170,10 @@ class Issuance:
         )
 
     def _record(self, event: Event, attempt: Attempt, request: SigningRequest, grant: Granted) -> Recorded:
-        """Record what was granted, unless only the ledger knows that it was too much."""
+        """Record what was granted, unless it is too large, or only the ledger knows that it was too much."""
+        if (reason := size_reason(event)) is not None:
+            self.ledger.append(refused_event(attempt, (reason,), request))
+            raise RequestRefused("This certificate would not fit into the record.", (reason,))
         conditions = conditions_of(attempt, request, grant)
         recorded = self.ledger.append(
             event,
@@ -222,6 +226,14 @@ def conditions_of(attempt: Attempt, request: SigningRequest, grant: Granted) -> 
             )
         )
     return tuple(conditions)
+
+
+def size_reason(event: Event) -> Reason | None:
+    """Say that an event is too large to be recorded; None if it is not. What is not on record never leaves."""
+    if len(event.body) <= ENTRY_MAX_OCTETS:
+        return None
+    message = f"its entry would have {len(event.body)} octets, and {ENTRY_MAX_OCTETS} fit; ask for fewer groups"
+    return Reason(code="entry-too-large", message=message, path="request.groups")
 
 
 def unmet_reason(unmet: Unmet, profile: str) -> Reason:

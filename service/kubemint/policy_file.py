@@ -74,6 +74,7 @@ class CurrentPolicy:
         self._taken: bytes | None = None
         self._refused: bytes | None = None
         self._told: str | None = None
+        self._stopped = threading.Event()
         self._policy = self._first()
 
     def __call__(self) -> Policy:
@@ -81,8 +82,12 @@ class CurrentPolicy:
         return self._policy
 
     def watch(self) -> None:
-        """Look at the file again and again from now on, in a thread that ends with the process."""
+        """Look at the file again and again from now on, in a thread, until `stop` or the end of the process."""
         threading.Thread(target=self._watch, name="policy", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread before its next look."""
+        self._stopped.set()
 
     def check(self) -> None:
         """Look at the file, and take what it says if it is good and stands as it stood at the last look.
@@ -147,8 +152,7 @@ class CurrentPolicy:
         metrics.POLICY_REFUSED.set(1)
 
     def _watch(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(CHECK_SECONDS):
+        while not self._stopped.wait(CHECK_SECONDS):
             try:
                 self.check()
             except Exception:  # noqa: BLE001 - the thread must outlive whatever a file may hold

@@ -2,9 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,7 +29,7 @@ from kubemint.ledger.growing import LogKeys
 from kubemint.ledger.log import LedgerLog
 from kubemint.ledger.maintenance import Maintenance
 from kubemint.ledger.partitions import make_ahead
-from kubemint.ledger.proven import ProvenEntries
+from kubemint.ledger.proven import ProvenEntries, proven_policy
 from kubemint.ledger.reader import LedgerReader
 from kubemint.ledger.revocations import RevocationReader
 from kubemint.ledger.schema import check_head, migrate
@@ -44,7 +45,8 @@ from kubemint.signing import open_key
 from kubemint.signing.pem import load_certificates
 from kubemint.signing.probe import check_signing
 from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
-from kubemint.witnesses.watch import Watch, check_anchors, check_settings, open_watch
+from kubemint.witnesses.reading import WitnessedReader
+from kubemint.witnesses.watch import Watch, check_anchors, check_settings, check_unanchored, open_watch
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
 
@@ -52,12 +54,12 @@ from kubemint.x509.profile import SERIAL_BITS
 class Ledger:
     """The ledger as issuing sees it: writes through one connection, reads through others, and is watched."""
 
-    def __init__(self, writer: LedgerWriter, reader: LedgerReader, proven: ProvenEntries, watch: Watch) -> None:
+    def __init__(self, writer: LedgerWriter, reader: LedgerReader, log: LedgerLog, watch: Watch) -> None:
         self._writer = writer
         self._watch = watch
         self.preparing = writer.preparing
         self.find_by_key = reader.find_by_key
-        self.last_policy = proven.last_policy
+        self.last_policy = partial(proven_policy, reader, log)
 
     def append(
         self,
@@ -86,10 +88,10 @@ class Ledger:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """All that the web needs, open and checked."""
+    """All that the web needs, open and checked, until `close`: anchors are written a last time then."""
 
     issuance: Issuance
-    reader: LedgerReader
+    reader: LedgerReader | WitnessedReader
     register: ProvenEntries
     log: LedgerLog
     log_is_public: bool
@@ -104,6 +106,7 @@ class Service:
     trust_bundle_pem: tuple[str, ...]
     clock: Callable[[], datetime]
     check_ready: Callable[[], str | None]
+    close: Callable[[], None]
 
     @property
     def policy(self) -> Policy:
@@ -119,18 +122,27 @@ def open_service(config: Config) -> Service:
     """
     issuer = _open_issuer(config)
     store, keys, archive = store_of(config), log_keys_of(config), Archive(config.ledger.archive)
-    writer = LedgerWriter(store.writable(), keys, DecisionLog().write, archive)
-    engine = store.for_reading(config.server.threads)
+    closing_last_first = ExitStack()
+    database, engine = store.writable(), store.for_reading(config.server.threads)
+    closing_last_first.callback(database.close)
+    closing_last_first.callback(engine.dispose)
+    writer = LedgerWriter(database, keys, DecisionLog().write, archive)
     reader = LedgerReader(engine, archive)
-    proven = ProvenEntries(reader, LedgerLog(engine, keys, archive))
+    log = LedgerLog(engine, keys, archive)
+    proven = ProvenEntries(reader, log)
     watch = open_watch(config.log, store, keys, engine, utc_now, archive)
-    ledger = Ledger(writer, reader, proven, watch)
+    closing_last_first.callback(watch.close)
+    ledger = Ledger(writer, reader, log, watch)
     policy = CurrentPolicy(config.policy_file, known_authorities(config), ledger, utc_now)
     policy.watch()
-    Maintenance(store, lambda: kept_for(config, policy()), utc_now).start()
+    closing_last_first.callback(policy.stop)
+    maintenance = Maintenance(store, lambda: kept_for(config, policy()), utc_now)
+    maintenance.start()
+    closing_last_first.callback(maintenance.stop)
     revocations = RevocationReader(engine)
-    revoked = RevokedCredentials(revocations, config.webhook.unknown, utc_now, store.waiter())
-    revoked.watch()
+    revoked = RevokedCredentials(revocations, config.webhook.unknown, utc_now)
+    revoked.watch(store.waiter())
+    closing_last_first.callback(revoked.stop)
     ways = (
         *_authenticators(config),
         RenewalAuthenticator(issuer, proven.find_by_credential_id, proven.find_by_serial, revocations.is_revoked),
@@ -138,6 +150,7 @@ def open_service(config: Config) -> Service:
     for way in ways:
         if isinstance(way, OidcAuthenticator):
             way.start()
+            closing_last_first.callback(way.close)
     return Service(
         issuance=Issuance(
             current_policy=policy,
@@ -148,7 +161,7 @@ def open_service(config: Config) -> Service:
             draw_name=draw_name,
         ),
         reader=watch.reader,
-        register=proven,
+        register=ProvenEntries(watch.reader, log),
         log=watch.log,
         revocations=revocations,
         revocation_desk=RevocationDesk(
@@ -164,6 +177,7 @@ def open_service(config: Config) -> Service:
         trust_bundle_pem=_pem(issuer.trust_bundle),
         clock=utc_now,
         check_ready=Readiness(issuer, writer, watch.problem, utc_now),
+        close=closing_last_first.close,
     )
 
 
@@ -203,17 +217,25 @@ def prepare(config: Config) -> None:
     _compare_with_anchors(config)
 
 
-def migrate_ledger(config: Config) -> None:
+def migrate_ledger(config: Config, *, sign_existing: bool = False, is_restored: bool = False) -> None:
     """Bring the ledger's tables up to date, and make the ledger if there is none.
+
+    `sign_existing` signs entries that were never signed. An anchor that holds a checkpoint is against any
+    first signature, unless the ledger is about to be restored.
 
     Raises:
         ConfigurationError, LedgerUnavailable: it cannot be done; nothing was changed.
     """
+
+    def ask_anchors() -> None:
+        if not is_restored:
+            check_unanchored(config.log, all_must_answer=sign_existing)
+
     store, keys = store_of(config), log_keys_of(config)
     store.prepare()
     database = store.writable()
     try:
-        migrate(database, keys)
+        migrate(database, keys, sign_existing=sign_existing, before_signing=ask_anchors)
         make_ahead(database.engine, utc_now())
     finally:
         database.close()

@@ -15,7 +15,7 @@ from kubemint.ledger.backup_folder import BackupFolder
 from kubemint.ledger.backup_manifest import Manifest
 from kubemint.ledger.growing import LogKeys, sign_first, store_tree
 from kubemint.ledger.log import LedgerLog
-from kubemint.ledger.restoring import Restoration, RestoredLog, read_back
+from kubemint.ledger.restoring import Restoration, RestoredLog
 from kubemint.ledger.statements import Statements
 from ledger.adapters import Adapter, stored
 from ledger.filling import entry_rows
@@ -83,9 +83,9 @@ def restore(adapter: Adapter, folder: Path, of_log: LogKeys) -> RestoredLog:
     """Restore a backup, all of it; gives what the database gives back."""
     begun = restoration(adapter, folder, of_log)
     filled = begun.fill(ignore)
-    there = read_back(adapter.engine, filled.frontier.size, ignore)
+    there = begun.read_back(ignore)
     assert there == filled
-    begun.finish(filled)
+    begun.finish()
     return there
 
 

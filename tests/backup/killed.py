@@ -60,7 +60,9 @@ def main(folder: str, target: str, private_key: str, number: str, when: str) -> 
     note = source.checkpoint()
     restoration = Restoration(source, note, keys.open(note), database)
     restoration.begin(keys)
-    restoration.finish(restoration.fill(lambda _: None))
+    restoration.fill(lambda _: None)
+    restoration.read_back(lambda _: None)
+    restoration.finish()
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from kubemint.errors import ConfigurationError, InvalidProof, LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.backup_folder import BackupFolder
 from kubemint.ledger.restored_entry import restored_entry
-from kubemint.ledger.restoring import BUNDLES_A_TRANSACTION, read_back
+from kubemint.ledger.restoring import BUNDLES_A_TRANSACTION
 from kubemint.record import Event
 from kubemint.transparency.tiles import Tile
-from kubemint.transparency.tree import verify_consistency
+from kubemint.transparency.tree import leaf_hash, verify_consistency
 from ledger.adapters import Adapter, SqliteAdapter, assert_sound, head_size
 from ledger.events import certificate_der, refused
 
@@ -130,10 +130,11 @@ def test_nothing_counts_before_the_end(target: Adapter, large: tuple[SqliteAdapt
     """With every entry in its place, the head is at 0, no policy is on record, and nobody can append."""
     source, folder = large
     begun = restoration(target, folder, source.keys)
-    filled = begun.fill(ignore)
+    begun.fill(ignore)
+    begun.read_back(ignore)
     _assert_does_not_count(target, begun=True)
     assert rows(target, tables.policies) == []
-    begun.finish(filled)
+    begun.finish()
     assert head_size(target) == MANY
     assert len(rows(target, tables.policies)) == 2
 
@@ -204,13 +205,48 @@ def test_an_entry_that_was_changed_meanwhile_is_found(adapter: Adapter, target: 
     adapter.open().append(*one_of_each())
     back_up(adapter, tmp_path / "backup")
     begun = restoration(target, tmp_path / "backup", adapter.keys)
-    filled = begun.fill(ignore)
+    begun.fill(ignore)
     is_sqlite = target.engine.dialect.name == "sqlite"
     target.execute(f"DROP TRIGGER entries_no_update{'' if is_sqlite else ' ON entries'}")
     body = "x'7b7d'" if is_sqlite else "'{}'::bytea"
     target.execute(f'UPDATE entries SET body = {body} WHERE "index" = 4')
     with pytest.raises(InvalidProof, match="does not give back"):
-        read_back(target.engine, filled.frontier.size, ignore)
+        begun.read_back(ignore)
+    with pytest.raises(InvalidProof, match="was not read back"):
+        begun.finish()
+    _assert_does_not_count(target, begun=True)
+
+
+def test_what_was_not_read_back_does_not_count(adapter: Adapter, target: Adapter, tmp_path: Path) -> None:
+    """A ledger that nobody has looked at after it was filled, or that holds a part, must not count."""
+    adapter.open().append(*one_of_each())
+    back_up(adapter, tmp_path / "backup")
+    begun = restoration(target, tmp_path / "backup", adapter.keys)
+    with pytest.raises(InvalidProof, match="does not give back"):
+        begun.read_back(ignore)
+    begun.fill(ignore)
+    with pytest.raises(InvalidProof, match="was not read back"):
+        begun.finish()
+    _assert_does_not_count(target, begun=True)
+
+
+def test_what_reads_well_and_was_not_signed_does_not_count(
+    adapter: Adapter, target: Adapter, tmp_path: Path
+) -> None:
+    """An entry that was replaced together with its hash is found by the root that the log has signed."""
+    adapter.open().append(*one_of_each())
+    back_up(adapter, tmp_path / "backup")
+    begun = restoration(target, tmp_path / "backup", adapter.keys)
+    begun.fill(ignore)
+    is_sqlite = target.engine.dialect.name == "sqlite"
+    target.execute(f"DROP TRIGGER entries_no_update{'' if is_sqlite else ' ON entries'}")
+    body, hashed = b"{}".hex(), leaf_hash(b"{}").hex()
+    values = [f"x'{octets}'" if is_sqlite else f"decode('{octets}', 'hex')" for octets in (body, hashed)]
+    target.execute('UPDATE entries SET body = {}, leaf_hash = {} WHERE "index" = 4'.format(*values))
+    assert begun.read_back(ignore).frontier.size == 12
+    with pytest.raises(InvalidProof, match="what the log has signed"):
+        begun.finish()
+    _assert_does_not_count(target, begun=True)
 
 
 def test_a_head_that_moves_meanwhile_stops_it(adapter: Adapter, target: Adapter, tmp_path: Path) -> None:
@@ -218,10 +254,11 @@ def test_a_head_that_moves_meanwhile_stops_it(adapter: Adapter, target: Adapter,
     adapter.open().append(*one_of_each())
     back_up(adapter, tmp_path / "backup")
     begun = restoration(target, tmp_path / "backup", adapter.keys)
-    filled = begun.fill(ignore)
+    begun.fill(ignore)
+    begun.read_back(ignore)
     target.execute("UPDATE head SET checkpoint = 'other'")
     with pytest.raises(LedgerUnavailable, match="somebody else"):
-        begun.finish(filled)
+        begun.finish()
 
 
 def test_what_the_database_does_not_take(adapter: Adapter, target: Adapter, tmp_path: Path) -> None:

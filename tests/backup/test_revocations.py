@@ -107,7 +107,7 @@ def test_api_servers_are_told(adapter: Adapter, target: Adapter, tmp_path: Path)
     _fill(adapter)
     back_up(adapter, tmp_path / "backup")
     restore(target, tmp_path / "backup", adapter.keys)
-    known = RevokedCredentials(_reader(target), Unknown.IGNORE, lambda: SOON, lambda _: None)
+    known = RevokedCredentials(_reader(target), Unknown.IGNORE, lambda: SOON)
     verdicts = {event.fields["user"]: known.judge(_question(event)) for event in (ANN, BOB, CARL, DAN)}
     assert isinstance(verdicts["ann"], Denied)
     assert isinstance(verdicts["bob"], Denied)

@@ -8,10 +8,13 @@ import yaml
 
 from commands.cli import Ran, failed_cleanly, kubemint
 from kubemint import config
+from kubemint.errors import ConfigurationError
+from kubemint.ledger.sqlite import SqliteFile, create_file
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.transparency.tiles import TILE_WIDTH
-from kubemint.wiring import log_keys_of, store_of
+from kubemint.wiring import log_keys_of, prepare, store_of
 from ledger.events import issued
+from ledger.filling import bodies, entry_rows, migrate_to
 
 LONG_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(days=30)
 NOTHING = "dropped  certificates: 0, refusals: 0, groups: 0\n"
@@ -48,6 +51,70 @@ def _ledger(folder: Path, *arguments: str) -> Ran:
 def test_migrating_again_is_no_fault(folder: Path) -> None:
     """A ledger that is up to date is left alone, and the command says that it is."""
     assert _ledger(folder, "migrate").code == 0
+
+
+@pytest.fixture
+def unsigned(folder: Path) -> Path:
+    """Give a folder whose ledger is one that no version has signed, with a bundle of entries."""
+    (folder / "ledger.db").unlink()
+    database = SqliteFile(_made(folder / "ledger.db"))
+    migrate_to("0002", database.engine)
+    with database.transaction() as cursor:
+        cursor.execute("UPDATE head SET size = ?", (TILE_WIDTH,))
+        for row in entry_rows(bodies(TILE_WIDTH)):
+            cursor.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", row)
+    database.close()
+    return folder
+
+
+def _made(file: Path) -> Path:
+    create_file(file)
+    return file
+
+
+def test_entries_that_were_never_signed(unsigned: Path) -> None:
+    """Neither a migration nor a start signs them by itself; --sign-existing does, once and for all."""
+    ran = _ledger(unsigned, "migrate")
+    assert failed_cleanly(ran)
+    assert "kubemint ledger migrate --help" in ran.errors
+    with pytest.raises(ConfigurationError, match="kubemint ledger migrate --help"):
+        prepare(config.load(unsigned / "kubemint.yaml"))
+    assert _ledger(unsigned, "migrate", "--sign-existing").output == "The ledger is up to date.\n"
+    assert _ledger(unsigned, "migrate").code == 0
+    ran = kubemint("log", "verify", "--config", "kubemint.yaml", cwd=unsigned)
+    assert f"{TILE_WIDTH} entries" in ran.output
+
+
+@pytest.mark.parametrize("is_empty", [False, True], ids=["with entries", "new"])
+def test_no_first_signature_against_an_anchor(unsigned: Path, is_empty: bool) -> None:
+    """Where an anchor holds a checkpoint, nothing is signed as if it were the first time, not even nothing."""
+    if is_empty:
+        (unsigned / "ledger.db").unlink()
+    _anchor(unsigned, {"file": "anchor"})
+    (unsigned / "anchor").write_text("a checkpoint\n", encoding="utf-8")
+    ran = _ledger(unsigned, "migrate", "--sign-existing")
+    assert failed_cleanly(ran)
+    assert "log.anchors" in ran.errors
+    assert "holds a checkpoint" in ran.errors
+    (unsigned / "anchor").unlink()
+    assert _ledger(unsigned, "migrate", "--sign-existing").code == 0
+
+
+def test_an_anchor_that_does_not_answer(unsigned: Path) -> None:
+    """While an anchor cannot be asked, old entries are not signed; a new ledger does not wait for it."""
+    _anchor(unsigned, {"url": "http://127.0.0.1:9/anchor"})
+    ran = _ledger(unsigned, "migrate", "--sign-existing")
+    assert failed_cleanly(ran)
+    assert "log.anchors" in ran.errors
+    (unsigned / "ledger.db").unlink()
+    assert _ledger(unsigned, "migrate").code == 0
+
+
+def _anchor(folder: Path, anchor: dict[str, str]) -> None:
+    file = folder / "kubemint.yaml"
+    body = yaml.safe_load(file.read_text(encoding="utf-8"))
+    body["log"]["anchors"] = [anchor]
+    file.write_text(yaml.safe_dump(body), encoding="utf-8")
 
 
 def test_rows_are_counted_and_then_dropped(folder: Path) -> None:

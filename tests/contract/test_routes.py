@@ -17,7 +17,9 @@ AUTOMATIC = {"HEAD", "OPTIONS"}  # Flask adds them to every route; info.descript
 @pytest.fixture(scope="module")
 def routes(service: RunningService) -> set[tuple[str, str]]:
     """Give the routes of an application over the configuration of the running service."""
-    app = create_app(open_service(config.load(service.directory / "kubemint.yaml")))
+    opened = open_service(config.load(service.directory / "kubemint.yaml"))
+    app = create_app(opened)
+    opened.close()
     return {
         (method, re.sub(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()

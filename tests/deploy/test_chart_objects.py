@@ -82,6 +82,13 @@ def test_service_account_can_be_another(chart: Chart) -> None:
     assert chart.render("certificates-only").pod()["serviceAccountName"] == "default"
 
 
+def test_a_slow_ledger_restarts_no_pod(chart: Chart) -> None:
+    """A pod is started again only if it has answered nothing for longer than any thread waits for the ledger."""
+    probe = chart.render().container()["livenessProbe"]
+    assert probe["timeoutSeconds"] >= 10
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+
+
 @pytest.mark.parametrize("probe", EXPECTED_PROBES)
 def test_probes_ask_the_service(chart: Chart, probe: str) -> None:
     """Each probe asks the endpoint that means it, over TLS, by the name of the port."""

@@ -156,7 +156,7 @@ class _StoreAdapter:
 
     def _migrate(self) -> None:
         database = open_store(make_url(self.url)).writable()
-        migrate(database, self.keys)
+        migrate(database, self.keys, sign_existing=True)  # for those that an earlier version has left
         database.close()
 
 

@@ -11,7 +11,7 @@ def main(address: str) -> None:
     store, keys = open_parts(address)
     print("ready", flush=True)
     sys.stdin.read()
-    migrate(store.writable(), keys)
+    migrate(store.writable(), keys, sign_existing=True)
 
 
 main(*sys.argv[1:])

@@ -221,7 +221,7 @@ def test_a_ledger_without_a_tree_gets_one(unmigrated: Adapter, count: int) -> No
     unmigrated.execute(f"UPDATE head SET size = {count}")
     database = unmigrated.database()
     for _ in range(2):  # the second time there is nothing to do
-        migrate(database, unmigrated.keys)
+        migrate(database, unmigrated.keys, sign_existing=True)
         signed = unmigrated.keys.open(_head(unmigrated).checkpoint)
         assert signed.size == count
     _check(unmigrated, unmigrated.open().append(issued(1)).receipt, count + 1)
@@ -236,7 +236,7 @@ def test_a_ledger_that_misses_an_entry_gets_no_tree(unmigrated: Adapter) -> None
     unmigrated.load(list(entry_rows(bodies(5)))[:4])
     unmigrated.execute("UPDATE head SET size = 5")
     with pytest.raises(LedgerUnavailable):
-        migrate(unmigrated.database(), unmigrated.keys)
+        migrate(unmigrated.database(), unmigrated.keys, sign_existing=True)
     assert indexes(unmigrated) == [0, 1, 2, 3]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
-from kubemint.errors import LedgerUnavailable, NotFound
+from kubemint.errors import LedgerDamaged, LedgerUnavailable, NotFound
 from kubemint.ledger import tables
 from kubemint.ledger.log import LedgerLog
 from kubemint.transparency.receipt import verify_receipt
@@ -197,6 +197,28 @@ def test_an_entry_that_was_rewritten_has_no_receipt(adapter: Adapter, log: Ledge
     with pytest.raises(LedgerUnavailable):
         log.receipt(IN_FULL)
     assert log.receipt(IN_FULL + 1).extra == BODIES[IN_FULL + 1]
+
+
+@pytest.mark.parametrize("index", [IN_FULL, IN_PARTIAL], ids=["full", "partial"])
+@pytest.mark.parametrize("is_consistent", [False, True], ids=["body alone", "with its hashes"])
+def test_an_entry_that_was_rewritten_is_in_no_bundle(
+    adapter: Adapter, log: LedgerLog, index: int, is_consistent: bool
+) -> None:
+    """No bundle of any width has a body that was not signed, even if its hashes were changed with it."""
+    number, place = divmod(index, TILE_WIDTH)
+    forged = b'{"kind":"refused","number":0}'
+    values: dict[str, Any] = {"body": forged}
+    if is_consistent:
+        values["leaf_hash"] = leaf_hash(forged)
+        hashes = [*HASHES[number * TILE_WIDTH : index], leaf_hash(forged), *HASHES[index + 1 :]][:TILE_WIDTH]
+        tile = update(tables.tiles).where(tables.tiles.c.level == 0, tables.tiles.c.index == number)
+        with adapter.engine.begin() as connection:
+            connection.execute(tile.values(hashes=b"".join(hashes)))
+    _tamper(adapter, update(tables.entries).where(tables.entries.c.index == index).values(**values))
+    for width in (place + 1, min(TILE_WIDTH, SIZE - number * TILE_WIDTH)):
+        with pytest.raises(LedgerDamaged):
+            log.bundle(number, width)
+    assert log.bundle(0, TILE_WIDTH) is not None
 
 
 def test_a_log_that_another_key_signed(adapter: Adapter) -> None:

@@ -421,7 +421,8 @@ def _migrating(address: str) -> Iterator["subprocess.Popen[str]"]:
 @contextmanager
 def _still(postgres: PostgresAdapter) -> Iterator[None]:
     """Let every process of the server that serves this database stand still."""
-    rows = _rows(postgres, "SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    rows = _rows(postgres, f"SELECT pid FROM pg_stat_activity WHERE {others}")
     pids = [pid for (pid,) in rows if Path(f"/proc/{pid}").exists()]
     assert len(pids) >= 2
     for pid in pids:

@@ -8,7 +8,7 @@ import pytest
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
-from kubemint.ledger.proven import ProvenEntries
+from kubemint.ledger.proven import ProvenEntries, proven_policy
 from kubemint.record import Event
 from kubemint.transparency.tree import leaf_hash
 from ledger.adapters import Adapter, PostgresAdapter, stored
@@ -38,7 +38,7 @@ def test_what_is_in_order_is_found(adapter: Adapter, proven: ProvenEntries) -> N
     assert found.fields == mine
     assert proven.find_by_serial("02").fields["user"] == "boss"  # type: ignore[union-attr]  # it is there
     assert proven.find_by_serial("77") is None
-    assert proven.last_policy().fields["version"] == POLICY  # type: ignore[union-attr]  # the same
+    assert proven_policy(adapter.reader(), adapter.log()).fields["version"] == POLICY  # type: ignore[union-attr]
     assert [len(proven.find_request(name).approvals) for name in ("r1", "r2")] == [1, 0]  # type: ignore[union-attr]  # the same
     assert proven.find_request("r3") is None
 
@@ -75,7 +75,7 @@ def test_a_changed_policy_does_not_count(adapter: Adapter, proven: ProvenEntries
     """A policy on record that somebody has rewritten, and its version with it, is not given."""
     _rewrite(adapter, 2, with_hash=with_hash, text="bar")
     with pytest.raises(LedgerUnavailable):
-        proven.last_policy()
+        proven_policy(adapter.reader(), adapter.log())
 
 
 def test_an_approval_of_another_request_does_not_count(adapter: Adapter, proven: ProvenEntries) -> None:

@@ -1,5 +1,6 @@
 """Finding entries: by what names a certificate, and page by page."""
 
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from kubemint.ledger.reader import PAGE_MAX_OCTETS, Filter, LedgerReader, State
+from kubemint.ledger.reader import PAGE_MAX_OCTETS, STEP_ROWS, Filter, LedgerReader, State
 from kubemint.record import Entry, Event, EventKind
-from ledger.adapters import Adapter
+from kubemint.transparency.tiles import ENTRY_MAX_OCTETS
+from ledger.adapters import Adapter, SqliteAdapter
 from ledger.events import NOW, issued, refused, unfit
 
 HOUR = timedelta(hours=1)
@@ -128,6 +130,32 @@ def test_entries_that_come_meanwhile_do_not_disturb_a_walk(adapter: Adapter) -> 
     assert walked == [5, 4, 3, 2, 1, 0]
 
 
+@pytest.mark.parametrize("limit", [STEP_ROWS - 1, STEP_ROWS, STEP_ROWS + 1, 2 * STEP_ROWS, 3 * STEP_ROWS])
+def test_a_page_of_several_steps(adapter: Adapter, limit: int) -> None:
+    """A page that is read in steps has each entry once, newest first, and ends where it should."""
+    ledger, count = adapter.open(), 2 * STEP_ROWS + 1
+    ledger.append(*(issued(serial) for serial in range(1, count + 1)))
+    page = adapter.reader().page(Filter(), NOW, limit=limit)
+    expected = list(range(count - 1, -1, -1))
+    assert [entry.index for entry in page.entries] == expected[:limit]
+    assert page.next_before == (expected[limit - 1] if limit < count else None)
+
+
+def test_a_page_of_large_entries_takes_little_memory(sqlite_adapter: SqliteAdapter) -> None:
+    """Of hundreds of large entries that fit, few are in memory at once, however many are asked for."""
+    ledger = sqlite_adapter.open()
+    for _ in range(8):
+        ledger.append(*(_large(refused()) for _ in range(50)))
+    reader, wanted = sqlite_adapter.reader(), Filter(state=State.REFUSED)
+    reader.page(wanted, NOW, limit=1)
+    tracemalloc.start()
+    page = reader.page(wanted, NOW, limit=500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert page.next_before is not None
+    assert peak < 3 * PAGE_MAX_OCTETS + STEP_ROWS * ENTRY_MAX_OCTETS
+
+
 def test_a_full_last_page_ends_the_walk(adapter: Adapter) -> None:
     """A page that is exactly full and the last has no cursor to an empty one."""
     ledger, reader = adapter.open(), adapter.reader()
@@ -185,6 +213,8 @@ def _has_state(event: Event, state: State | None, now: datetime) -> bool:
         return False
     if state in {None, State.REFUSED}:
         return True
+    if state is State.REVOKED:
+        return False  # none of these is
     expired = datetime.fromisoformat(event.fields["notAfter"]) < now
     return expired == (state is State.EXPIRED)
 
@@ -201,11 +231,15 @@ def _walk(reader: LedgerReader, wanted: Filter, limit: int) -> Iterator[Entry]:
         before = page.next_before
 
 
+def _large(event: Event) -> Event:
+    return replace(event, fields={**event.fields, "claims": {"large": "x" * 60_000}})
+
+
 def test_a_page_of_large_entries(adapter: Adapter) -> None:
     """A page ends where it has grown too large, and the walk goes on behind it: nothing is left out."""
     ledger, reader = adapter.open(), adapter.reader()
     events = [issued(serial) for serial in range(1, LARGE + 1)]
-    ledger.append(*(replace(e, fields={**e.fields, "claims": {"large": "x" * 60_000}}) for e in events))
+    ledger.append(*map(_large, events))
     seen: list[int] = []
     before = None
     for _ in range(LARGE):

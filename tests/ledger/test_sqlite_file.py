@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from kubemint.errors import LedgerUnavailable
+from kubemint.errors import LedgerDamaged, LedgerUnavailable
 from kubemint.ledger import sqlite
 from kubemint.ledger.batch import Batch
 from kubemint.ledger.growing import Sealer
@@ -83,6 +83,94 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         ledger.append(issued(1))
     with pytest.raises(LedgerUnavailable):
         ledger.find_by_key("token:ci", "k")
+
+
+def test_a_file_that_was_moved(sqlite_adapter: SqliteAdapter) -> None:
+    """While the file is gone nothing is written, read or made in its place; once it is back the ledger goes on."""
+    ledger, reader = sqlite_adapter.open(), sqlite_adapter.reader()
+    entry = ledger.append(issued(1)).entry
+    assert reader.size() == 1
+    elsewhere = _move_away(sqlite_adapter.file)
+    asks: list[Callable[[], object]] = [
+        lambda: ledger.append(issued(2)),
+        lambda: ledger.check_writable(NOW),
+        reader.size,
+    ]
+    for ask in asks:
+        with pytest.raises(LedgerUnavailable):
+            ask()
+    assert not list(sqlite_adapter.file.parent.glob("ledger.db*"))
+    for file in elsewhere.iterdir():
+        file.rename(sqlite_adapter.file.parent / file.name)
+    assert reader.size() == 1
+    assert_sound(sqlite_adapter, [entry, ledger.append(issued(3)).entry])
+
+
+def test_a_file_that_was_replaced_by_an_old_copy(sqlite_adapter: SqliteAdapter) -> None:
+    """An older copy in place of the file gets no entry from a process that knows more, whoever asks again."""
+    ledger, reader = sqlite_adapter.open(), sqlite_adapter.reader()
+    ledger.append(issued(1))
+    copy = _copy(sqlite_adapter.file)
+    ledger.append(issued(2))
+    assert reader.size() == 2
+    _move_away(sqlite_adapter.file)
+    copy.rename(sqlite_adapter.file)
+    with pytest.raises(LedgerUnavailable):
+        ledger.append(issued(3))
+    for serial in (4, 5):
+        with pytest.raises(LedgerUnavailable) as fault:
+            ledger.append(issued(serial))
+        assert isinstance(fault.value.__cause__, LedgerDamaged)
+    assert reader.size() == 1
+    assert [entry.index for entry in sqlite_adapter.announced] == [0, 1]
+
+
+def test_a_file_that_was_replaced_by_a_copy_of_now(sqlite_adapter: SqliteAdapter) -> None:
+    """Where the new file has all that the old one had, the ledger goes on in it after one refusal."""
+    ledger = sqlite_adapter.open()
+    ledger.append(issued(1))
+    copy = _copy(sqlite_adapter.file)
+    _move_away(sqlite_adapter.file)
+    copy.rename(sqlite_adapter.file)
+    with pytest.raises(LedgerUnavailable):
+        ledger.append(issued(2))
+    assert ledger.append(issued(3)).entry.index == 1
+    assert_sound(sqlite_adapter)
+
+
+def test_a_file_that_is_replaced_within_a_transaction(sqlite_adapter: SqliteAdapter) -> None:
+    """What was begun in a file that is gone by the commit is not confirmed, and the new file has nothing of it."""
+    database = sqlite.SqliteFile(sqlite_adapter.file)
+    copy = _copy(sqlite_adapter.file)
+
+    def write_while_it_is_replaced() -> None:
+        with database.transaction() as cursor:
+            cursor.execute("UPDATE heartbeat SET time = 'here'")
+            _move_away(sqlite_adapter.file)
+            copy.rename(sqlite_adapter.file)
+
+    with pytest.raises(LedgerUnavailable, match="no longer the file"):
+        write_while_it_is_replaced()
+    with database.transaction() as cursor:
+        assert cursor.execute("SELECT time FROM heartbeat").fetchone() != ("here",)
+    database.close()
+
+
+def _move_away(file: Path) -> Path:
+    """Move a ledger, with what SQLite keeps beside it, into another folder."""
+    elsewhere = file.parent / "elsewhere"
+    elsewhere.mkdir()
+    for each in file.parent.glob(f"{file.name}*"):
+        each.rename(elsewhere / each.name)
+    return elsewhere
+
+
+def _copy(file: Path) -> Path:
+    """Copy what a ledger holds now."""
+    copy = file.with_name("copy.db")
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    return copy
 
 
 @pytest.fixture

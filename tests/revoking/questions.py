@@ -45,4 +45,4 @@ def by_group(entry: Entry) -> AccessReview:
 def judges(bureau: Bureau, unknown: Unknown = Unknown.IGNORE, **options: Any) -> RevokedCredentials:
     """Load what a process of its own knows; it looks when the test says so."""
     clock: Callable[[], datetime] = options.pop("clock", lambda: bureau.now)
-    return RevokedCredentials(bureau.revocations, unknown, clock, options.pop("wait", time.sleep))
+    return RevokedCredentials(bureau.revocations, unknown, clock)

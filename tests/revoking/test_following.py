@@ -48,7 +48,7 @@ def test_what_is_revoked_while_a_new_table_is_made(bureau: Bureau) -> None:
     bureau.issue("first")
     bureau.revoke(user="first")
     record, seen = _Interrupted(bureau), []
-    judge = RevokedCredentials(record, Unknown.IGNORE, lambda: bureau.now, time.sleep)  # type: ignore[arg-type]  # by name
+    judge = RevokedCredentials(record, Unknown.IGNORE, lambda: bureau.now)  # type: ignore[arg-type]  # by name
     bureau.lift(hold)
 
     def look() -> None:
@@ -109,7 +109,7 @@ def test_who_asks_does_not_wait_for_a_silent_ledger(bureau: Bureau) -> None:
     entry, other = bureau.issue("jane"), bureau.issue("joe")
     bureau.revoke(user="jane")
     record = _Silent(bureau)
-    judge = RevokedCredentials(record, Unknown.DENY, lambda: bureau.now, time.sleep)  # type: ignore[arg-type]  # by name
+    judge = RevokedCredentials(record, Unknown.DENY, lambda: bureau.now)  # type: ignore[arg-type]  # by name
     record.is_silent = True
     for _ in range(5):
         assert judge.judge(of(entry)) == Denied("this certificate is revoked")
@@ -132,20 +132,10 @@ def test_a_service_without_a_ledger_does_not_begin(bureau: Bureau) -> None:
 @contextmanager
 def watching(adapter: Adapter) -> Iterator[tuple[RevokedCredentials, Bureau]]:
     """Let one process follow the ledger by itself; give what it knows, and the bureau of another."""
-    here, done, rests = Bureau(adapter), threading.Event(), threading.Event()
-    wait = open_store(make_url(adapter.url)).waiter()
-
-    def wait_or_rest(seconds: float) -> None:
-        wait(seconds)
-        if done.is_set():
-            rests.set()
-            threading.Event().wait()  # as long as the process lives
-
-    judge = judges(here, wait=wait_or_rest)
-    judge.watch()
+    judge = judges(Bureau(adapter))
+    judge.watch(open_store(make_url(adapter.url)).waiter())
     yield judge, Bureau(adapter)
-    done.set()
-    assert rests.wait(10)
+    judge.stop()
 
 
 def _seconds_until_denied(judge: RevokedCredentials, review: AccessReview, limit: float = 10.0) -> float:

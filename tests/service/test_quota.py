@@ -97,7 +97,8 @@ def test_the_window_passes(service: RunningService) -> None:
     assert first.status == 201
     refused = ask(service, path=path)
     assert refused.status == 429
-    assert ask(service, path=path, headers=key).json() == first.json()
+    again = ask(service, path=path, headers=key).json()
+    assert again | {"receipt": ""} == first.json() | {"receipt": ""}  # which tells of a later checkpoint
     wait = int(refused.headers["Retry-After"])
     assert 1 <= wait <= 4
     time.sleep(wait)

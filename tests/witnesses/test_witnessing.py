@@ -4,15 +4,19 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kubemint.errors import LedgerUnavailable
-from kubemint.ledger.reader import Filter, State
+from kubemint.errors import LedgerUnavailable, NotFound
+from kubemint.ledger.log import LedgerLog
+from kubemint.ledger.reader import Filter, LedgerReader, State
+from kubemint.ledger.rows import RequestState
 from kubemint.transparency.checkpoint import open_cosignature, signature_lines
 from kubemint.transparency.receipt import verify_receipt
 from kubemint.transparency.tiles import Tile
+from kubemint.witnesses.reading import WitnessedLog, WitnessedReader
 from kubemint.witnesses.witness import Fault
 from ledger.adapters import Adapter, SqliteAdapter
 from ledger.events import NOW, answered, issued, refused, requested
@@ -60,7 +64,11 @@ def test_what_is_not_witnessed_is_not_shown(adapter: Adapter, w1: TestWitness) -
         ledger.append(refused())
         ledger.append(answered("r1", 2))
         assert ours.log.head()[1].size == 4
-        assert ours.public.size() == 1
+        assert ours.public.size() == ours.public.head()[1].size == 1
+        with pytest.raises(NotFound):
+            ours.public.inclusion(3, None)
+        with pytest.raises(NotFound):
+            ours.public.consistency(1, 4)
         assert ours.public.tile(Tile(0, 0, 1)) is not None
         assert ours.public.tile(Tile(0, 0, 2)) is None
         assert ours.public.bundle(0, 1) is not None
@@ -69,6 +77,8 @@ def test_what_is_not_witnessed_is_not_shown(adapter: Adapter, w1: TestWitness) -
         assert ours.reader.page(Filter(state=State.REFUSED), NOW, limit=9).entries == ()
         assert ours.reader.find_by_serial("01") is not None
         assert ours.reader.find_by_serial("03") is None
+        assert ours.reader.requests(limit=9).requests == ()
+        assert ours.reader.requests(RequestState.ISSUED, limit=9).requests == ()
         for hidden in (
             lambda: ours.reader.find_by_serial("02"),
             lambda: ours.reader.find_by_credential_id(answered("r1", 2).fields["credentialId"]),
@@ -81,9 +91,48 @@ def test_what_is_not_witnessed_is_not_shown(adapter: Adapter, w1: TestWitness) -
         eventually(lambda: ours.public.size() == 4)
         assert ours.reader.find_by_serial("02") is not None
         assert ours.reader.find_request("r1") is not None
+        assert len(ours.reader.requests(RequestState.ISSUED, limit=9).requests) == 1
         assert len(ours.reader.page(Filter(state=State.REFUSED), NOW, limit=9).entries) == 1
         assert ours.public.bundle(0, 4) is not None
         assert ours.public.tile(Tile(0, 0, 4)) is not None
+
+
+def test_requests_that_wait_are_shown_while_a_witness_is_away(adapter: Adapter, w1: TestWitness) -> None:
+    """Operators must see what waits for them, and of a user's certificates the last one that is witnessed."""
+    with watched(adapter, w1) as ours:
+        ours.witnessing.wait_for(record(adapter, 1))
+        w1.stop()
+        ledger = adapter.open()
+        ledger.append(requested("r1"))
+        ledger.append(issued(2))
+        ledger.append(requested("r2"))
+        assert [one.entry.fields["request"] for one in ours.reader.requests(limit=9).requests] == ["r2", "r1"]
+        first = ours.reader.requests(limit=1)
+        assert ours.reader.requests(limit=1, before=first.next_before).requests[0].entry.index == 1
+        assert ours.reader.find_request("r2") is not None
+        user = issued(2).fields["user"]
+        assert adapter.reader().latest_certificate_of(user).index == 2
+        assert ours.reader.latest_certificate_of(user).index == 0
+        assert ours.reader.latest_certificate_of("nobody") is None
+        w1.start()
+        ours.witnessing.wake()
+        eventually(lambda: ours.reader.latest_certificate_of(user).index == 2)
+
+
+def test_every_way_out_is_known() -> None:
+    """A method that reads the ledger must be one that minds witnesses, or one that nobody outside can call."""
+    assert _public(LedgerReader) - _public(WitnessedReader) == {
+        "count",
+        "entries",
+        "find_by_key",
+        "last_policy",
+        "size",
+    }
+    assert _public(WitnessedReader) <= _public(LedgerReader)
+    by_the_newest = {"checkpoint", "inclusion", "consistency"}  # all of them begin with `_newest`
+    of_the_witnessed_row = {"witnessed"}
+    inherited = _public(LedgerLog) - {name for name in vars(WitnessedLog) if not name.startswith("_")}
+    assert inherited == by_the_newest | of_the_witnessed_row
 
 
 def test_without_a_first_cosignature_there_is_no_checkpoint(
@@ -295,6 +344,22 @@ def test_an_empty_log_is_not_shown_to_witnesses(sqlite_adapter: SqliteAdapter, w
         ours.witnessing.wait_for(record(sqlite_adapter, 1))
 
 
+def test_what_another_process_got_is_given_while_ours_pauses(
+    sqlite_adapter: SqliteAdapter, w1: TestWitness
+) -> None:
+    """A process whose own witness failed just now must not refuse what is on record as witnessed."""
+    with watched(sqlite_adapter, w1, times=replace(HURRIED, poll=60.0, pause=60.0, pause_max=60.0)) as ours:
+        ours.witnessing.check()
+        w1.stop()
+        size = record(sqlite_adapter, 1)
+        with pytest.raises(LedgerUnavailable, match="does not cosign"):
+            ours.witnessing.wait_for(size)
+        w1.start()
+        with watched(sqlite_adapter, w1) as other:
+            other.witnessing.wait_for(size)
+        ours.witnessing.wait_for(size)
+
+
 def test_a_new_required_witness_signs_what_the_old_one_has(
     sqlite_adapter: SqliteAdapter, w1: TestWitness, w2: TestWitness
 ) -> None:
@@ -316,6 +381,10 @@ def test_restarts_do_not_pile_up_lines(sqlite_adapter: SqliteAdapter, w1: TestWi
             eventually(lambda count=count: w1.statuses.count(200) >= count)
             time.sleep(0.05)
             assert_witnessed(ours.public.checkpoint(), sqlite_adapter, size, w1)
+
+
+def _public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
 
 
 def _keeps(ours: Watched, problem: str) -> None:

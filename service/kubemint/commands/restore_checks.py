@@ -93,13 +93,8 @@ def check_backup(folder: BackupFolder, manifest: Manifest, checkpoint: Checkpoin
     return f"{manifest.size} entries, of {manifest.time:%Y-%m-%d %H:%M:%S} UTC, by kubemint {manifest.version}"
 
 
-def check_log_key(keys: LogKeys, note: str) -> str:
-    """Tell which key signed the checkpoint of the backup.
-
-    Raises:
-        InvalidProof: none that is configured.
-    """
-    keys.open(note)
+def signed_by(keys: LogKeys, note: str) -> str:
+    """Tell which key signed the checkpoint of the backup, which `keys` have opened before."""
     try:
         open_checkpoint(note, keys.signer.verifier)
     except InvalidProof:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -93,6 +94,16 @@ class NoOpinion:
     """Nothing is known against it: others decide."""
 
 
+class Announcements(Protocol):
+    """What other processes say; for one thread."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait so many seconds, or less if something was revoked."""
+
+    def close(self) -> None:
+        """Give back what listening took."""
+
+
 class _Tables:
     """What finds revoked certificates. One thread adds, others look."""
 
@@ -106,18 +117,9 @@ class _Tables:
 
 
 class RevokedCredentials:
-    """Judges credentials. One for a process, made after the fork; threads share it.
+    """Judges credentials. One for a process, made after the fork; threads share it."""
 
-    `wait` waits so many seconds, or less if the ledger says that something was revoked.
-    """
-
-    def __init__(
-        self,
-        revocations: Revocations,
-        unknown: Unknown,
-        clock: Callable[[], datetime],
-        wait: Callable[[float], object],
-    ) -> None:
+    def __init__(self, revocations: Revocations, unknown: Unknown, clock: Callable[[], datetime]) -> None:
         """Load what is revoked now.
 
         Raises:
@@ -126,9 +128,10 @@ class RevokedCredentials:
         self._revocations = revocations
         self._unknown = unknown
         self._clock = clock
-        self._wait = wait
         self._on_record: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
         self._is_cut_off = False  # from the ledger: who asks must not wait for what does not answer
         self._tables, self._known = _Tables(), revocations.newest()
         self._rebuild()
@@ -141,9 +144,16 @@ class RevokedCredentials:
         """How much memory the tables take."""
         return self._tables.digests.octets + self._tables.serial_numbers.octets
 
-    def watch(self) -> None:
-        """Follow the ledger from now on, in a thread that ends with the process."""
-        threading.Thread(target=self._watch, name="revocations", daemon=True).start()
+    def watch(self, announcements: Announcements) -> None:
+        """Follow the ledger from now on, in a thread, until `stop` or the end of the process."""
+        self._thread = threading.Thread(target=self._watch, args=(announcements,), name="revocations", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread before its next look, and wait for that, but not for a ledger that stands still."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(4 * CHECK_SECONDS)
 
     def judge(self, review: AccessReview) -> Denied | NoOpinion:
         """Say what is known against the credentials in a question."""
@@ -249,18 +259,19 @@ class RevokedCredentials:
                 self._on_record.popitem(last=False)
         return found
 
-    def _watch(self) -> None:
-        while True:
-            try:
-                self._wait(CHECK_SECONDS)
-                if time.monotonic() >= self._rebuild_at:
-                    self._rebuild()
-                self.refresh()
-            except LedgerUnavailable:
-                time.sleep(CHECK_SECONDS)
-            except Exception:  # noqa: BLE001 - the thread must outlive whatever the ledger may answer
-                _log.exception("revocations could not be read")
-                time.sleep(CHECK_SECONDS)
+    def _watch(self, announcements: Announcements) -> None:
+        with closing(announcements):
+            while not self._stopped.is_set():
+                try:
+                    announcements.wait(CHECK_SECONDS)
+                    if time.monotonic() >= self._rebuild_at:
+                        self._rebuild()
+                    self.refresh()
+                except LedgerUnavailable:
+                    self._stopped.wait(CHECK_SECONDS)
+                except Exception:  # noqa: BLE001 - the thread must outlive whatever the ledger may answer
+                    _log.exception("revocations could not be read")
+                    self._stopped.wait(CHECK_SECONDS)
 
 
 def _octets(serial_number: str) -> bytes:

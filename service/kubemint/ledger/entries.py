@@ -24,8 +24,13 @@ def entry_of(row: RowMapping, archive: Archive) -> Entry:
     Raises:
         LedgerUnavailable: its body is in the archive, and cannot be read there.
     """
-    body = row["body"] or archive.body(row["index"], bytes(row["leaf_hash"]))
-    return Entry(index=row["index"], kind=EventKind(row["kind"]), fields=json.loads(body))
+    return Entry(index=row["index"], kind=EventKind(row["kind"]), fields=json.loads(body_of(row, archive)))
+
+
+def body_of(row: RowMapping, archive: Archive) -> bytes:
+    """Give the body of such a row. Raises as `entry_of` does."""
+    body: bytes = row["body"] or archive.body(row["index"], bytes(row["leaf_hash"]))
+    return body
 
 
 def stream_entries(

@@ -19,11 +19,13 @@ from kubemint.ledger.witnessed import read_witnessed
 from kubemint.transparency.checkpoint import Checkpoint
 from kubemint.transparency.cosigned import with_cosignatures_of
 from kubemint.transparency.receipt import Receipt
-from kubemint.transparency.tiles import TILE_WIDTH, Tile, encode_entries, nodes_from_tiles
+from kubemint.transparency.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, encode_entries, nodes_from_tiles
 from kubemint.transparency.tree import (
+    HASH_OCTETS,
     Frontier,
     Nodes,
     consistency_proof,
+    grow,
     inclusion_proof,
     leaf_hash,
     root,
@@ -68,10 +70,23 @@ class LedgerLog:
             return _tile(connection, tile)
 
     def bundle(self, index: int, width: int) -> bytes | None:
-        """Give an entry bundle (`width` entries from `index` * 256 on), or None. Raises as `checkpoint` does."""
+        """Give an entry bundle (`width` entries from `index` * 256 on), or None where the log has not that many.
+
+        Raises:
+            LedgerDamaged: the entries are not those that were signed.
+            LedgerUnavailable: the ledger cannot be read.
+        """
         with self._reading() as connection:
+            signed = self._open(_checkpoint(connection))
+            if index * TILE_WIDTH + width > signed.size:
+                return None
             bodies = _bodies(connection, index * TILE_WIDTH, width, self._archive)
-        return encode_entries(bodies) if len(bodies) == width else None
+            hashes = _proven_hashes(connection, index, signed)
+        if b"".join(map(leaf_hash, bodies)) != hashes[: width * HASH_OCTETS]:
+            first = index * TILE_WIDTH
+            told = f"entries {first} to {first + width - 1} are not those that were signed"
+            raise LedgerDamaged(f"{told}: see `kubemint log verify`")
+        return encode_entries(bodies)
 
     def receipt(self, index: int) -> Receipt:
         """Prove an entry, to whoever knows the log's key alone, in the tree of now.
@@ -182,6 +197,31 @@ def _nodes(connection: Connection, size: int) -> Nodes:
         return right_edge.get((level, index)) or in_tiles(level, index)
 
     return node
+
+
+def _proven_hashes(connection: Connection, index: int, signed: Checkpoint) -> bytes:
+    """Give the leaf hashes of a tile of level 0, whole or as far as the tree goes, if they are what was signed.
+
+    Raises:
+        InvalidProof, LedgerDamaged: they are not.
+    """
+    first = index * TILE_WIDTH
+    width = min(TILE_WIDTH, signed.size - first)
+    if (hashes := _tile(connection, Tile(0, index, width))) is None:
+        raise LedgerDamaged(f"the log has lost tile 0/{index}")
+    node = _nodes(connection, signed.size)
+    if width == TILE_WIDTH:
+        # The proof of one leaf is made of all others of its tile.
+        proof = inclusion_proof(first, signed.size, node)
+        verify_inclusion(first, signed.size, hashes[:HASH_OCTETS], proof, signed.root)
+        return hashes
+    leaves = [hashes[start : start + HASH_OCTETS] for start in range(0, len(hashes), HASH_OCTETS)]
+    whole = [level for level in reversed(range(signed.size.bit_length())) if signed.size >> level & 1]
+    larger = [node(level, (signed.size >> level) - 1) for level in whole if level >= TILE_HEIGHT]
+    edge = grow(Frontier.empty(), leaves).frontier.hashes
+    if Frontier(signed.size, (*larger, *edge)).root() != signed.root:
+        raise LedgerDamaged(f"tile 0/{index} is not what was signed")
+    return hashes
 
 
 def _right_edge(connection: Connection, size: int) -> dict[tuple[int, int], bytes]:

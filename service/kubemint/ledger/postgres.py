@@ -3,7 +3,8 @@
 A commit has reached the disk of the server, and of its synchronous standbys, when it returns. Writers lock
 the row of the head, one after the other, whatever process they are in. A connection that breaks is replaced
 by a new one with the next transaction, so a server that comes back, or another that takes its place, needs
-no restart here. Every wait has an end: for a connection, a lock, a statement, a dead peer.
+no restart here. Every wait has an end: for a connection, a lock, a statement, a dead peer. A server that stands
+still is not waited for by those who come (pulse.py).
 """
 
 import time
@@ -16,10 +17,12 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import Ready
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import URL
 
 from kubemint.errors import ConfigurationError, LedgerUnavailable
+from kubemint.ledger.pulse import Pulse, is_anybody_there
 from kubemint.ledger.sqlite import LOCK_WAIT
 
 STATEMENT_TIMEOUT: Final = timedelta(seconds=5)
@@ -45,15 +48,44 @@ class _Connection(psycopg.Connection[Any]):
     """
 
     answer_seconds: float | None = None
+    pulse: Pulse | None = None
 
     def wait(self, gen: PQGen[_Result], interval: float = 0.1, timeout: float | None = None) -> _Result:
         """Wait as psycopg does, and not for ever; a connection that still owes an answer is closed."""
         try:
-            return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
-        except psycopg.OperationalError:
-            if self.info.transaction_status == TransactionStatus.ACTIVE:
+            if self.pulse is None:
+                return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+            self.pulse.check()
+            watched = self._watched(gen, self.pulse)
+            result = super().wait(watched, interval, self.answer_seconds if timeout is None else timeout)
+        except psycopg.Error as fault:
+            if self.pulse is not None and fault.sqlstate is not None:
+                self.pulse.heard()
+            if isinstance(fault, psycopg.OperationalError) and self._owes_an_answer():
                 self.close()
             raise
+        self.pulse.heard()
+        return result
+
+    def _owes_an_answer(self) -> bool:
+        return self.info.transaction_status == TransactionStatus.ACTIVE
+
+    def _watched(self, gen: PQGen[_Result], pulse: Pulse) -> PQGen[_Result]:
+        """Go through a wait, and look at each of its intervals in which nothing came whether to go on."""
+        began = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready == Ready.NONE:
+                    pulse.check_wait(began, self._is_anybody_there)
+                wanted = gen.send(ready)
+        except StopIteration as ended:
+            result: _Result = ended.value
+            return result
+
+    def _is_anybody_there(self) -> bool:
+        return is_anybody_there(self.info)
 
 
 class PostgresServer:
@@ -73,6 +105,7 @@ class PostgresServer:
     ) -> None:
         self._url = url.set(drivername="postgresql+psycopg")
         self._password_file = password_file
+        self._pulse = Pulse(self._look)
         self._answer_seconds = statement_timeout.total_seconds() + _GRACE_SECONDS
         self._settings = {
             # On the server a role or database may have other defaults: a commit must be durable for us.
@@ -103,8 +136,8 @@ class PostgresServer:
             psycopg.OperationalError: the server cannot be reached, or does not let us in.
             LedgerUnavailable: the password's file cannot be read.
         """
-        connection = self.connect_patiently()
-        connection.answer_seconds = self._answer_seconds
+        connection = self._pulse.connect(self.connect_patiently)
+        connection.answer_seconds, connection.pulse = self._answer_seconds, self._pulse
         return connection
 
     def connect_patiently(self) -> _Connection:
@@ -118,6 +151,9 @@ class PostgresServer:
             options=settings,
             **_DEAD_PEER,  # type: ignore[arg-type]  # libpq's parameters, which psycopg does not list
         )
+
+    def _look(self) -> None:
+        self.connect_patiently().close()
 
     def _password(self) -> str | None:
         if self._password_file is None:
@@ -221,8 +257,15 @@ class Listener:
             for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                 return
         except (psycopg.Error, LedgerUnavailable):
-            self._connection = None
+            self.close()
             time.sleep(seconds)
+
+    def close(self) -> None:
+        """Stop listening."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
 
 
 def open_for_reading(server: PostgresServer, readers: int) -> Engine:

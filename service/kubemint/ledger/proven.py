@@ -7,6 +7,7 @@ a proof each time, which is a few tiles, and these are rare.
 
 import hashlib
 import json
+from typing import Protocol
 
 from kubemint.audit import policy_text
 from kubemint.errors import LedgerUnavailable
@@ -16,10 +17,26 @@ from kubemint.ledger.requests import RequestRecord
 from kubemint.record import Entry, EventKind
 
 
-class ProvenEntries:
-    """Finds entries as `LedgerReader` does, and proves them. All methods raise LedgerUnavailable if that fails."""
+class Reader(Protocol):
+    """Finds entries as `LedgerReader` does; witnesses may have a say in what is there."""
 
-    def __init__(self, reader: LedgerReader, log: LedgerLog) -> None:
+    def find_by_credential_id(self, credential_id: str) -> Entry | None:
+        """Give the certificate with this credential id, or None."""
+
+    def find_by_serial(self, serial_number: str) -> Entry | None:
+        """Give the certificate with this serial number (hex), or None."""
+
+    def find_request(self, request: str) -> RequestRecord | None:
+        """Give the request with this id, or None."""
+
+    def latest_certificate_of(self, user: str) -> Entry | None:
+        """Give the newest certificate with this user name, or None."""
+
+
+class ProvenEntries:
+    """Finds entries as a reader does, and proves them. All methods raise LedgerUnavailable if that fails."""
+
+    def __init__(self, reader: Reader, log: LedgerLog) -> None:
         self._reader = reader
         self._log = log
 
@@ -33,21 +50,13 @@ class ProvenEntries:
         entry = self._proven(self._reader.find_by_serial(serial_number))
         return _checked(entry, "serialNumber", serial_number)
 
-    def last_policy(self) -> Entry | None:
-        """Give the newest policy on record, or None."""
-        entry = self._proven(self._reader.last_policy())
-        if entry is None:
-            return None
-        version = "sha256:" + hashlib.sha256(policy_text(entry).encode()).hexdigest()
-        return _checked(entry, "version", version)
-
     def find_request(self, request: str) -> RequestRecord | None:
         """Give the request of this name, or None; of its approvals those that are for it, and for these terms."""
         found = self._reader.find_request(request)
         entry = None if found is None else _checked(self._proven(found.entry), "request", request)
         if found is None or entry is None:
             return None
-        approvals = [self._prove(approval) for approval in found.approvals]
+        approvals = [_prove(approval, self._log) for approval in found.approvals]
         return RequestRecord(
             entry=entry,
             approvals=tuple(approval for approval in approvals if _is_for(approval, entry)),
@@ -60,12 +69,27 @@ class ProvenEntries:
         return self._reader.latest_certificate_of(user)
 
     def _proven(self, entry: Entry | None) -> Entry | None:
-        return None if entry is None else self._prove(entry)
+        return None if entry is None else _prove(entry, self._log)
 
-    def _prove(self, entry: Entry) -> Entry:
-        """Read an entry out of its proof."""
-        fields = json.loads(self._log.receipt(entry.index).extra or b"{}")
-        return Entry(index=entry.index, kind=EventKind(fields["kind"]), fields=fields)
+
+def proven_policy(reader: LedgerReader, log: LedgerLog) -> Entry | None:
+    """Give the newest policy on record, or None.
+
+    Raises:
+        LedgerUnavailable: the ledger cannot be read, or what it leads to is not the policy that was recorded.
+    """
+    last = reader.last_policy()
+    if last is None:
+        return None
+    entry = _prove(last, log)
+    version = "sha256:" + hashlib.sha256(policy_text(entry).encode()).hexdigest()
+    return _checked(entry, "version", version)
+
+
+def _prove(entry: Entry, log: LedgerLog) -> Entry:
+    """Read an entry out of its proof."""
+    fields = json.loads(log.receipt(entry.index).extra or b"{}")
+    return Entry(index=entry.index, kind=EventKind(fields["kind"]), fields=fields)
 
 
 def _checked(entry: Entry | None, name: str, expected: str) -> Entry | None:

@@ -13,13 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.archive import NO_ARCHIVE, Archive
-from kubemint.ledger.entries import ENTRY_COLUMNS, count_entries, entry_of, stream_entries
+from kubemint.ledger.entries import ENTRY_COLUMNS, body_of, count_entries, entry_of, stream_entries
 from kubemint.ledger.requests import RequestPage, RequestRecord, is_in, read_requests, request_rows
 from kubemint.ledger.rows import RequestState, octets_of_credential_id, octets_of_serial
 from kubemint.record import Entry, EventKind
 from kubemint.register import CurrentState
 
 PAGE_MAX_OCTETS: Final = 4 * 1024 * 1024  # of entries; the first of a page is given whatever its size
+STEP_ROWS: Final = 64  # of a page, read at once: four megabytes of the largest entries
 
 
 class State(StrEnum):
@@ -84,24 +85,17 @@ class LedgerReader:
     def page(self, wanted: Filter, now: datetime, *, limit: int, before: int | None = None) -> Page:
         """List entries that fit, those with an index below `before`: at most `limit`, and few megabytes."""
         table = tables.refusals if wanted.state is State.REFUSED else tables.certificates
-        query = (
-            _entries_of(table)
-            .where(*_conditions(table, wanted, now))
-            .order_by(table.c.entry_index.desc())
-            .limit(limit + 1)
-        )
-        if before is not None:
-            query = query.where(table.c.entry_index < before)
-        rows = self._rows(query)
+        query = _entries_of(table).where(*_conditions(table, wanted, now)).order_by(table.c.entry_index.desc())
         entries: list[Entry] = []
         octets = 0
-        for row in rows[:limit]:
-            octets += len(row["body"])
+        for row in self._in_steps(query, table, limit + 1, before):
+            if len(entries) == limit:
+                return Page(entries=tuple(entries), next_before=entries[-1].index)
+            octets += len(body_of(row, self._archive))
             if entries and octets > PAGE_MAX_OCTETS:
-                break
+                return Page(entries=tuple(entries), next_before=entries[-1].index)
             entries.append(entry_of(row, self._archive))
-        more = len(entries) < len(rows)
-        return Page(entries=tuple(entries), next_before=entries[-1].index if more else None)
+        return Page(entries=tuple(entries), next_before=None)
 
     def size(self) -> int:
         """Count the entries."""
@@ -175,6 +169,16 @@ class LedgerReader:
     def _first(self, query: Select[Any]) -> Entry | None:
         rows = self._rows(query.limit(1))
         return entry_of(rows[0], self._archive) if rows else None
+
+    def _in_steps(self, query: Select[Any], table: Any, count: int, before: int | None) -> Iterator[RowMapping]:
+        """Give the first rows of a query, newest first; of so many that are large, few are in memory."""
+        while count > 0:
+            step = query if before is None else query.where(table.c.entry_index < before)
+            rows = self._rows(step.limit(min(count, STEP_ROWS)))
+            yield from rows
+            if len(rows) < min(count, STEP_ROWS):
+                return
+            count, before = count - len(rows), rows[-1]["index"]
 
     def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
         with self._reading() as connection:

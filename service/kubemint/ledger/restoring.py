@@ -1,7 +1,8 @@
 """Filling an empty ledger from a backup, so that nobody takes a part of it for the whole.
 
 While it is filled, the head stays at size 0 and carries the checkpoint of what is to come: no writer goes on
-from such a head, since it is not what was signed. Entries, their query rows and tiles come in transactions of
+from such a head, since it is not what was signed. (Of a backup of 0 entries it is what was signed, and the
+ledger is whole from the start.) Entries, their query rows and tiles come in transactions of
 a few bundles, each of them verified; a restore that was cut off finds what is there and goes on behind it.
 The policies on record come last, with the head: without one, no service starts.
 """
@@ -48,7 +49,7 @@ class RestoredLog:
 
 
 class Restoration:
-    """One restore of one backup: `begin`, `fill`, and `finish` when all that is to be checked was checked.
+    """One restore of one backup: `begin`, `fill`, `read_back`, and `finish` when all the rest has held too.
 
     `note` is the backup's checkpoint, signed by the log, and `checkpoint` what it says.
     """
@@ -71,6 +72,7 @@ class Restoration:
         )
         self._last_index = str(select(func.max(entries.index)).compile(database.engine))
         self._policies: list[Row] = []
+        self._there: Frontier | None = None  # what the database has given back
 
     def begin(self, keys: LogKeys) -> None:
         """Mark the ledger as one that is being restored; one that is being restored already stays so.
@@ -108,19 +110,44 @@ class Restoration:
             raise InvalidProof("the entries of the backup are not those of its checkpoint")
         return RestoredLog(frontier=tree.frontier, kinds=kinds)
 
-    def finish(self, restored: RestoredLog) -> None:
+    def read_back(self, progress: Progress) -> RestoredLog:
+        """Hash again what the database gives back.
+
+        Raises:
+            InvalidProof: an entry is missing, or is not what its leaf hash was made of.
+            LedgerUnavailable: the ledger cannot be read.
+        """
+        self._there = None
+        frontier, kinds = Frontier.empty(), Counter[str]()
+        while frontier.size < self._checkpoint.size:
+            end = min(self._checkpoint.size, frontier.size + _PAGE_ENTRIES)
+            rows = _page(self._database.engine, frontier.size, end)
+            hashes = [leaf_hash(row["body"]) for row in rows]
+            expected = [(frontier.size + place, hashed) for place, hashed in enumerate(hashes)]
+            if not rows or [(row["index"], row["leaf_hash"]) for row in rows] != expected:
+                raise InvalidProof(f"the ledger does not give back what was written from entry {frontier.size} on")
+            kinds.update(row["kind"] for row in rows)
+            frontier = grow(frontier, hashes).frontier
+            progress(len(rows))
+        self._there = frontier
+        return RestoredLog(frontier=frontier, kinds=kinds)
+
+    def finish(self) -> None:
         """Move the head to the checkpoint of the backup: from here on the ledger counts.
 
         Raises:
+            InvalidProof: it was not read back, or gave back other entries than the log has signed.
             LedgerUnavailable: it cannot be written, or somebody else changed it.
         """
+        there, signed = self._there, self._checkpoint
+        if there is None or (there.size, there.root()) != (signed.size, signed.root):
+            raise InvalidProof("the ledger was not read back, or does not give back what the log has signed")
         with self._transaction() as cursor:
             self._check_head(cursor)
             pending = Pending()
             pending.rows[tables.policies] = self._policies
             write_rows(pending, cursor, self._statements)
-            frontier = restored.frontier
-            self._move_head(Head(size=frontier.size, frontier=frontier.encode(), checkpoint=self._note), cursor)
+            self._move_head(Head(size=there.size, frontier=there.encode(), checkpoint=self._note), cursor)
 
     def _compare(self, computed: Iterable[tuple[Tile, bytes]]) -> None:
         for tile, hashes in computed:
@@ -173,26 +200,6 @@ class Restoration:
                 yield cursor
         except (sqlite3.Error, psycopg.Error) as fault:  # what the database has against the rows
             raise LedgerUnavailable(f"the ledger does not take what is in the backup: {fault}") from fault
-
-
-def read_back(engine: Engine, size: int, progress: Progress) -> RestoredLog:
-    """Hash again what the database gives back of the first `size` entries.
-
-    Raises:
-        InvalidProof: an entry is missing, or is not what its leaf hash was made of.
-        LedgerUnavailable: the ledger cannot be read.
-    """
-    frontier, kinds = Frontier.empty(), Counter[str]()
-    while frontier.size < size:
-        rows = _page(engine, frontier.size, min(size, frontier.size + _PAGE_ENTRIES))
-        hashes = [leaf_hash(row["body"]) for row in rows]
-        expected = [(frontier.size + place, hashed) for place, hashed in enumerate(hashes)]
-        if not rows or [(row["index"], row["leaf_hash"]) for row in rows] != expected:
-            raise InvalidProof(f"the ledger does not give back what was written from entry {frontier.size} on")
-        kinds.update(row["kind"] for row in rows)
-        frontier = grow(frontier, hashes).frontier
-        progress(len(rows))
-    return RestoredLog(frontier=frontier, kinds=kinds)
 
 
 def _page(engine: Engine, first: int, end: int) -> list[Row]:

@@ -3,6 +3,8 @@
 Write-ahead log with `synchronous=FULL`: a commit has reached the disk when it returns. A write
 transaction is `BEGIN IMMEDIATE`, so that what it reads of the head cannot change under it. Waiting for
 another process is done here in short steps, because SQLite's own waiting sleeps longer each time.
+
+A file that was moved or replaced is noticed: an open connection would go on in one that nobody has any more.
 """
 
 import os
@@ -17,12 +19,20 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
 
 from kubemint.errors import LedgerUnavailable
 
 LOCK_WAIT: Final = timedelta(seconds=2)  # then the client gets 503 and may try again
 _LOCK_STEP_SECONDS: Final = 0.0005
+_FileId = tuple[int, int]
 _OF_THE_ROWS: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that knows which file it was opened for."""
+
+    file_id: _FileId | None = None
 
 
 class SqliteFile:
@@ -35,16 +45,20 @@ class SqliteFile:
         self.engine = _engine(file, pool_size=1, begin="BEGIN IMMEDIATE")
         self._file = file
         self._lock_wait_seconds = lock_wait.total_seconds()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: _Connection | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
         """Keep `WritableDatabase.transaction`: begin as a writer, commit with an fsync."""
         try:
-            cursor = self._open().cursor()
+            connection = self._open()
+            cursor = connection.cursor()
             self._begin(cursor)
             yield cursor
+            _check_file(self._file, connection)
             cursor.execute("COMMIT")
+            # Replaced during the commit: whoever asks again is judged by what the new file has.
+            _check_file(self._file, connection)
         except _OF_THE_ROWS:
             self._close()
             raise
@@ -60,15 +74,10 @@ class SqliteFile:
         self._close()
         self.engine.dispose()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> _Connection:
         if self._connection is None:
-            self._connection = sqlite3.connect(
-                self._file,
-                timeout=self._lock_wait_seconds,  # while another process recovers the file
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            _configure(self._connection)
+            # The wait is for another process that recovers the file.
+            self._connection = _connect(self._file, self._lock_wait_seconds)
             self._connection.execute("PRAGMA busy_timeout=0").fetchall()  # from here on `_begin` does the waiting
         return self._connection
 
@@ -110,22 +119,20 @@ def create_file(file: Path) -> None:
 
 
 def _engine(file: Path, *, pool_size: int, begin: str) -> Engine:
+    wait_seconds = LOCK_WAIT.total_seconds()
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
         paramstyle="qmark",
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=LOCK_WAIT.total_seconds(),
-        connect_args={
-            "timeout": LOCK_WAIT.total_seconds(),
-            "isolation_level": None,  # the driver begins nothing by itself
-            "check_same_thread": False,  # the pool hands a connection to one thread at a time
-        },
+        pool_timeout=wait_seconds,
+        creator=lambda: _connect(file, wait_seconds),
     )
 
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _: Any) -> None:
-        _configure(connection)
+    @event.listens_for(engine, "checkout")
+    def _checked_out(connection: Any, *_: Any) -> None:
+        if connection.file_id != _file_id(file):
+            raise DisconnectionError("the ledger's file is another one now")  # the pool opens that
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -134,6 +141,36 @@ def _engine(file: Path, *, pool_size: int, begin: str) -> Engine:
     return engine
 
 
-def _configure(connection: sqlite3.Connection) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
+def _connect(file: Path, wait_seconds: float) -> _Connection:
+    """Open a file that is there. One that SQLite made itself would be an empty ledger in place of a lost one."""
+    file_id = _file_id(file)  # before it is opened: one that takes its place meanwhile is noticed
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=rw",
+        uri=True,
+        factory=_Connection,
+        timeout=wait_seconds,
+        isolation_level=None,  # the driver begins nothing by itself
+        check_same_thread=False,  # it is in the hands of one thread at a time
+    )
+    connection.file_id = file_id
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_file(file: Path, connection: _Connection) -> None:
+    if _file_id(file) != connection.file_id:
+        raise LedgerUnavailable(f"{file} is no longer the file that was opened")
+
+
+def _file_id(file: Path) -> _FileId | None:
+    """Tell which file has this name now; None if none has."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

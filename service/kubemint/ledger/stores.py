@@ -4,7 +4,6 @@
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,16 @@ from kubemint.ledger.writer import WritableDatabase
 
 _SECURE: Final = "verify-full"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Waiter(Protocol):
+    """Waits for revocations; for one thread, made after a fork."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait so many seconds, or less if something was revoked."""
+
+    def close(self) -> None:
+        """Give back what waiting took."""
 
 
 class Store(Protocol):
@@ -42,8 +51,19 @@ class Store(Protocol):
     def for_reading(self, readers: int) -> Engine:
         """Open the database for so many threads at once; to be called after a fork."""
 
-    def waiter(self) -> Callable[[float], object]:
-        """Give what waits so many seconds, or less if something was revoked; for one thread, after a fork."""
+    def waiter(self) -> Waiter:
+        """Give what waits for revocations."""
+
+
+class _Pause:
+    """A file tells nobody anything, so who waits looks for itself."""
+
+    def wait(self, seconds: float) -> None:
+        """Keep `Waiter.wait`."""
+        time.sleep(seconds)
+
+    def close(self) -> None:
+        """Keep `Waiter.close`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +92,9 @@ class SqliteStore:
         """Keep `Store.for_reading`."""
         return sqlite.open_for_reading(self.file, readers)
 
-    def waiter(self) -> Callable[[float], object]:
-        """Keep `Store.waiter`: a file tells nobody, so who waits looks for itself."""
-        return time.sleep
+    def waiter(self) -> Waiter:
+        """Keep `Store.waiter`."""
+        return _Pause()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +126,9 @@ class PostgresStore:
         """Keep `Store.for_reading`."""
         return postgres.open_for_reading(self.server, readers)
 
-    def waiter(self) -> Callable[[float], object]:
+    def waiter(self) -> Waiter:
         """Keep `Store.waiter`."""
-        return postgres.Listener(self.server, CHANNEL).wait
+        return postgres.Listener(self.server, CHANNEL)
 
 
 def open_store(

@@ -4,6 +4,7 @@ Everything that must not be shared between processes (keys, database connections
 worker, after the fork.
 """
 
+import atexit
 import gc
 import logging
 import os
@@ -46,7 +47,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
     def load(self) -> Any:
         """Open the service; called in each worker."""
         configure_logging()
-        app = create_app(open_service(self._config))
+        service = open_service(self._config)
+        atexit.register(service.close)  # gunicorn ends a worker with sys.exit, once its last answer is out
+        app = create_app(service)
         gc.collect()
         gc.freeze()  # what is loaded now stays for good: the collector need not walk it while someone waits
         return app

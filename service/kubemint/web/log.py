@@ -21,6 +21,7 @@ from kubemint.web.request_context import current_requester, current_service
 from kubemint.web.responses import Answer, json_response
 from kubemint.web.schemas import ConsistencyQuerySchema, InclusionQuerySchema
 from kubemint.web.submissions import query_of
+from kubemint.web.turns import Turns
 
 blueprint: Final = Blueprint("log", __name__)
 
@@ -28,6 +29,7 @@ _INCLUSION: Final = InclusionQuerySchema()
 _CONSISTENCY: Final = ConsistencyQuerySchema()
 _LEVEL: Final = re.compile(r"[0-9]|[1-5][0-9]|6[0-3]", re.ASCII)  # tlog-tiles: 0 to 63, no leading zeroes
 _MAX_AGE_SECONDS: Final = 31_536_000  # a year; RFC 8246 says that what is immutable is not asked for anew
+_BUNDLES: Final = Turns(places=2, wait_seconds=0.5)  # each may have 16 MiB, and everybody may ask
 _GZIP_LEVEL: Final = 1  # most of a bundle is base64, of which more work makes nothing smaller
 
 
@@ -43,12 +45,13 @@ def entries(place: str) -> Response:
     """Give the entries whose hashes a tile of level 0 has."""
     _check_reader()
     index, width = _index_and_width(place)
-    response = _immutable(current_service().log.bundle(index, width))
-    response.headers["Vary"] = "Accept-Encoding"
-    if request.accept_encodings.quality("gzip") > 0:
-        response.set_data(gzip.compress(response.get_data(), _GZIP_LEVEL, mtime=0))
-        response.headers["Content-Encoding"] = "gzip"
-    return response
+    with _BUNDLES.turn():
+        response = _immutable(current_service().log.bundle(index, width))
+        response.headers["Vary"] = "Accept-Encoding"
+        if request.accept_encodings.quality("gzip") > 0:
+            response.set_data(gzip.compress(response.get_data(), _GZIP_LEVEL, mtime=0))
+            response.headers["Content-Encoding"] = "gzip"
+        return response
 
 
 @blueprint.get("/v1/log/tile/<level>/<path:place>")

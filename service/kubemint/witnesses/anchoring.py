@@ -4,7 +4,6 @@ Of many commits the last one counts, at most one a second, and what there is whe
 anchor that fails is told of once, and tried again with the next checkpoint or after a pause.
 """
 
-import atexit
 import logging
 import threading
 from collections.abc import Sequence
@@ -44,9 +43,8 @@ class Anchoring:
         self._closed = False
 
     def start(self) -> None:
-        """Begin, in a thread that writes a last time when the process ends."""
+        """Begin, in a thread that writes a last time at `close`."""
         self._thread.start()
-        atexit.register(self.close)
 
     def wake(self) -> None:
         """Tell that there are new entries, or cosignatures."""
@@ -56,7 +54,6 @@ class Anchoring:
 
     def close(self) -> None:
         """Write a last time and end; waits for that some seconds."""
-        atexit.unregister(self.close)
         with self._changed:
             self._closed = True
             self._changed.notify_all()

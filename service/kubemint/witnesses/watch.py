@@ -1,6 +1,7 @@
 """From the configuration to those who watch the log, and what the rest of the service knows of them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,14 +34,15 @@ class Watch:
     """Those who watch the log. `log` and `reader` give what the world may see of it.
 
     `witnessing` and `anchoring` are None where nobody is configured; `must_wait` says that certificates wait
-    for witnesses.
+    for witnesses. `connections` are those of its own.
     """
 
     log: LedgerLog
-    reader: LedgerReader
+    reader: LedgerReader | WitnessedReader
     witnessing: Witnessing | None
     anchoring: Anchoring | None
     must_wait: bool
+    connections: ExitStack
 
     def check(self) -> None:
         """Find out before a certificate is recorded that it could not leave.
@@ -66,6 +68,14 @@ class Watch:
         """
         return self.log.receipt(receipt.index) if self.must_wait else receipt
 
+    def close(self) -> None:
+        """Show no more to witnesses, write the anchors a last time, and close its own connections."""
+        if self.witnessing is not None:
+            self.witnessing.close()
+        if self.anchoring is not None:
+            self.anchoring.close()
+        self.connections.close()
+
     def problem(self) -> str | None:
         """Say what witnesses have against the log; None if nothing is known."""
         return None if self.witnessing is None else self.witnessing.problem()
@@ -79,31 +89,42 @@ def open_watch(  # noqa: PLR0913, PLR0917 - what a watch is made of, each from e
     clock: Callable[[], datetime],
     archive: Archive = NO_ARCHIVE,
 ) -> Watch:
-    """Begin to watch; to be called after the fork. `reading` serves those who ask.
+    """Begin to watch, until it is closed; to be called after the fork. `reading` serves those who ask.
 
     Raises:
         ConfigurationError: a witness or an anchor is not one.
     """
     check_settings(settings)
-    private = LedgerLog(store.for_reading(len(settings.witnesses) + 2), keys)
-    public, reader = LedgerLog(reading, keys, archive), LedgerReader(reading, archive)
+    connections = ExitStack()
+    private_reading = store.for_reading(len(settings.witnesses) + 2)
+    connections.callback(private_reading.dispose)
+    private = LedgerLog(private_reading, keys)
+    public: LedgerLog = LedgerLog(reading, keys, archive)
+    reader: LedgerReader | WitnessedReader = LedgerReader(reading, archive)
     witnessing, must_wait = None, False
     anchoring: Anchoring | None = None
     if settings.witnesses:
         required, optional = _keys_of(settings, required=True), _keys_of(settings, required=False)
-        kept = KeptCheckpoint(private, keys, required, optional, _storing(store))
+        kept = KeptCheckpoint(private, keys, required, optional, _storing(store, connections))
         times = WitnessTimes()
         standings = [_standing(one, clock, times) for one in settings.witnesses]
         witnessing = Witnessing(standings, private, kept, lambda: anchoring.wake() if anchoring else None, times)
         if must_wait := bool(required):
-            public = WitnessedLog(reading, keys, kept, witnessing, archive)
-            reader = WitnessedReader(reading, public, witnessing, archive)
+            public = log = WitnessedLog(reading, keys, kept, witnessing, archive)
+            reader = WitnessedReader(reading, log, witnessing, archive)
     if settings.anchors:
         anchoring = Anchoring([_anchor(one) for one in settings.anchors], public, private, keys)
         anchoring.start()
     if witnessing is not None:
         witnessing.start()
-    return Watch(log=public, reader=reader, witnessing=witnessing, anchoring=anchoring, must_wait=must_wait)
+    return Watch(
+        log=public,
+        reader=reader,
+        witnessing=witnessing,
+        anchoring=anchoring,
+        must_wait=must_wait,
+        connections=connections,
+    )
 
 
 def check_settings(settings: Log) -> None:
@@ -131,6 +152,29 @@ def check_anchors(settings: Log, log: LedgerLog, keys: LogKeys) -> None:
             if fault.problem is AnchorProblem.UNREACHABLE and isinstance(anchor, UrlAnchor):
                 continue
             raise ConfigurationError("log.anchors", [f"{anchor.name}: {fault}"]) from None
+
+
+def check_unanchored(settings: Log, *, all_must_answer: bool) -> None:
+    """Refuse to sign a first checkpoint where an anchor holds one: then this is not the first.
+
+    Raises:
+        ConfigurationError: one holds something, or cannot be asked. An address that does not answer is an
+            obstacle only if all must answer.
+    """
+    for anchor in map(_anchor, settings.anchors):
+        try:
+            held = anchor.read()
+        except AnchorFault as fault:
+            if (
+                fault.problem is AnchorProblem.UNREACHABLE
+                and isinstance(anchor, UrlAnchor)
+                and not all_must_answer
+            ):
+                continue
+            raise ConfigurationError("log.anchors", [f"{anchor.name}: {fault}"]) from None
+        if held is not None:
+            problem = "holds a checkpoint, or what is none, and the ledger has none: was it signed before?"
+            raise ConfigurationError("log.anchors", [f"{anchor.name}: {problem}"])
 
 
 def _problems(settings: Log) -> Iterator[str]:
@@ -163,8 +207,9 @@ def _anchor(settings: AnchorSettings) -> Anchor:
     return UrlAnchor(settings.url or "", settings.ca_file)
 
 
-def _storing(store: Store) -> Callable[[int, str, str], bool]:
+def _storing(store: Store, connections: ExitStack) -> Callable[[int, str, str], bool]:
     database = store.writable()
+    connections.callback(database.close)
 
     def put(size: int, note: str, before: str) -> bool:
         return store_witnessed(database, size=size, note=note, before=before)

@@ -51,6 +51,7 @@ class Witnessing:
         self._kept = kept
         self._announce = announce
         self._times = times
+        self._thread = threading.Thread(target=self._run, name="witnesses", daemon=True)
         self._adding = threading.Lock()
         self._changed = threading.Condition()
         # All below, and the standings: read and written under self._changed.
@@ -62,8 +63,8 @@ class Witnessing:
         self._covered = 0  # entries that all required witnesses have seen
 
     def start(self) -> None:
-        """Begin, in a thread that ends with the process."""
-        threading.Thread(target=self._run, name="witnesses", daemon=True).start()
+        """Begin, in a thread that ends at `close`, or with the process."""
+        self._thread.start()
 
     def wake(self) -> None:
         """Tell that there are new entries."""
@@ -76,6 +77,8 @@ class Witnessing:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(self._times.request)
 
     def problem(self) -> str | None:
         """Say what witnesses have against the log; None if nothing is known."""
@@ -108,6 +111,9 @@ class Witnessing:
         try:
             while not self.has_covered(size):
                 self._wait_once(size, deadline)
+        except LedgerUnavailable:
+            if self._learn(self._kept.read()) < size:  # else another process has got them a moment ago
+                raise
         finally:
             with self._changed:
                 self._waiting -= 1

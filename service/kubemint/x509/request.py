@@ -29,7 +29,6 @@ from kubemint.x509.names import AttributeTypeAndValue, describe_subject, read_su
 from kubemint.x509.profile import excess_key_usages
 
 CSR_MAX_OCTETS: Final = 16 * 1024  # an RSA-4096 CSR with a hundred groups has 6 KiB
-PRIVATE_KEY_SENT: Final = "private-key-sent"  # the code of the reason: a CSR may be sent, this may not
 EXPIRATION_MAX_SECONDS: Final = 2**31 - 1  # Kubernetes: spec.expirationSeconds is an int32
 
 _PEM_LABELS: Final = re.compile(rb"-----BEGIN ([^\r\n]*?)-----")
@@ -138,7 +137,7 @@ def _unwrap_pem(pem: bytes) -> bytes:
     labels = _PEM_LABELS.findall(pem)
     if any(b"PRIVATE KEY" in label for label in labels):
         raise _malformed(
-            PRIVATE_KEY_SENT,
+            "private-key-sent",
             "The request contains a private key. It was not kept, but it has left its owner: make a new one, "
             "and send the CSR alone.",
         )
