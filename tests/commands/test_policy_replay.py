@@ -199,12 +199,18 @@ def test_a_renewal_is_judged_at_its_own_time(tmp_path: Path) -> None:
     assert (change["after"], change["reasons"][0]["code"]) == ("refused", "no-profile")
 
 
+def put_another(folder: Path, name: str, text: str) -> None:
+    """Put another file in the place of one that this process may still have open."""
+    (folder / name).unlink()
+    write(folder, name, text)
+
+
 @pytest.mark.parametrize(
     "prepare",
     [
         lambda folder: write(folder, "new.yaml", "kind: Polity\n"),
         lambda folder: (folder / "ledger.db").unlink(),
-        lambda folder: write(folder, "ledger.db", "no database, whatever its name says"),
+        lambda folder: put_another(folder, "ledger.db", "no database, whatever its name says"),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, prepare: Callable[[Path], Any]) -> None:

@@ -9,7 +9,9 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import psycopg
@@ -166,12 +168,15 @@ class SqliteAdapter(_StoreAdapter):
     has_open_readers = False
 
     def __init__(self, file: Path, private_key: bytes | None = None, *, is_migrated: bool = True) -> None:
-        super().__init__(f"sqlite:///{file}", *new_keys(private_key))
+        is_copy = is_migrated and private_key is None and not file.exists()
+        super().__init__(f"sqlite:///{file}", *(process_keys() if is_copy else new_keys(private_key)))
         self.file = file
         self.engine = create_engine(self.url, poolclass=NullPool)
         self._open.append(self.engine)
         SqliteStore(file).prepare()
-        if is_migrated:
+        if is_copy:
+            file.write_bytes(_sqlite_template())
+        elif is_migrated:
             self._migrate()
 
     @contextmanager
@@ -222,14 +227,15 @@ class PostgresAdapter(_StoreAdapter):
         self, url: URL | None = None, private_key: bytes | None = None, *, is_migrated: bool = True
     ) -> None:
         self._cluster = postgres_cluster()
-        self._url = url or self._cluster.create_database()
-        super().__init__(self._url.render_as_string(), *new_keys(private_key))
+        is_copy = is_migrated and private_key is None and url is None
+        self._url = url or self._cluster.create_database(_postgres_template() if is_copy else "template1")
+        super().__init__(self._url.render_as_string(), *(process_keys() if is_copy else new_keys(private_key)))
         store = open_store(self._url)
         assert isinstance(store, PostgresStore)
         self.engine = store.server.engine(pool_size=1)
         self._open.append(self.engine)
         store.prepare()
-        if is_migrated:
+        if is_migrated and not is_copy:
             self._migrate()
 
     @contextmanager
@@ -290,6 +296,33 @@ def new_keys(private_key: bytes | None = None) -> tuple[LogKeys, bytes]:
     """Make the key of a log, or take one, and give it as another process needs it too."""
     octets = private_key or Ed25519PrivateKey.generate().private_bytes_raw()
     return _keys(Ed25519PrivateKey.from_private_bytes(octets)), octets
+
+
+@cache
+def process_keys() -> tuple[LogKeys, bytes]:
+    """Make the key of the log in each empty ledger that this process copies: as `new_keys`."""
+    return new_keys()
+
+
+@cache
+def _sqlite_template() -> bytes:
+    """Migrate an empty ledger once for this process; give the file."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "ledger.db")
+        adapter = SqliteAdapter(file, process_keys()[1])
+        adapter.close()
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return file.read_bytes()
+
+
+@cache
+def _postgres_template() -> str:
+    """Migrate an empty ledger once for this process; give the name of its database."""
+    url = postgres_cluster().create_database()
+    adapter = PostgresAdapter(url, process_keys()[1])
+    _StoreAdapter.close(adapter)  # the database stays
+    return str(url.database)
 
 
 def open_address(address: str, lock_wait: timedelta = timedelta(seconds=20)) -> Ledger:
