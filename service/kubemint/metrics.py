@@ -32,7 +32,7 @@ REVOKED_CERTIFICATES_SHOWN: Final = Counter(
 )
 WEBHOOK_ANSWERS: Final = Counter(
     "kubemint_webhook_answers_total",
-    "Answers to API servers, by outcome: denied, no-opinion.",
+    "Answers to API servers, by outcome: denied, no-opinion, too-large (denied unread).",
     ["outcome"],
 )
 UNKNOWN_CREDENTIALS: Final = Counter(

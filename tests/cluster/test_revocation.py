@@ -117,6 +117,19 @@ def test_a_path_that_is_no_resource_is_refused_too(guard: Guard) -> None:
     assert REVOKED in said
 
 
+def test_a_question_that_is_too_long_to_be_read_is_refused(guard: Guard) -> None:
+    """Nobody gets in by asking for so much that the API server's question is not read."""
+    jane, other = guard.issue("jane-long"), guard.issue("joe-long")
+    _, moment = guard.revoke(user="jane-long")
+    jane.denied_since(moment)
+    for holder in (jane, other):
+        path = f"/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3D{'a' * 70_000}"
+        said = holder.kubectl.refused("get", "--raw", path)
+        assert FORBIDDEN in said
+        assert "too large" in said
+    other.may()
+
+
 def test_a_hold_that_is_lifted_works_again(guard: Guard) -> None:
     """certificateHold refuses as any other reason does; lifted, the same certificate is let in, in time."""
     jane = guard.issue("jane-hold")

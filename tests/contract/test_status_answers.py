@@ -33,7 +33,6 @@ REFUSALS = {
         415,
         "unsupported-media-type",
     ),
-    "a question too long": (AUTHORIZE, "webhook", {"headers": JSON, "body": "x" * 65537}, 413, "body-too-large"),
     "an OCSP request too long": (
         OCSP,
         None,
@@ -43,6 +42,19 @@ REFUSALS = {
     ),
 }
 NO_PARTS = ("3/0", "4/4", "1024/0", "0/0", "1/1")
+
+
+@pytest.mark.parametrize("octets", [65537, 2**20])
+def test_a_question_that_is_too_long(listing: RunningService, octets: int) -> None:
+    """A question that is not read must be answered with a denial, and only to who may ask."""
+    answers = [
+        call(listing, AUTHORIZE, token, headers=JSON, body="x" * octets)
+        for token in ("webhook", "requester", None)
+    ]
+
+    assert [answer.status for answer in answers] == [200, 403, 401]
+    assert (answers[0].json()["status"]["allowed"], answers[0].json()["status"]["denied"]) == (False, True)
+    assert "too large" in answers[0].json()["status"]["reason"]
 
 
 def test_the_question_of_an_api_server(listing: RunningService) -> None:

@@ -13,13 +13,15 @@ from revoking.bureau import Bureau
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
 
-def question(*credentials: str, groups: tuple[str, ...] = ("system:authenticated",)) -> AccessReview:
+def question(
+    *credentials: str, user: str = "jane", groups: tuple[str, ...] = ("system:authenticated",)
+) -> AccessReview:
     """Ask as an API server does."""
     return read_access_review(
         {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
-            "spec": {"user": "jane", "groups": list(groups), "extra": {CREDENTIAL_ID: list(credentials)}},
+            "spec": {"user": user, "groups": list(groups), "extra": {CREDENTIAL_ID: list(credentials)}},
         }
     )
 
@@ -34,7 +36,7 @@ def refresh_until(judge: RevokedCredentials, is_done: Callable[[], bool]) -> Non
 
 def of(entry: Entry) -> AccessReview:
     """Ask about a certificate by its credential id."""
-    return question(entry.fields["credentialId"])
+    return question(entry.fields["credentialId"], user=entry.fields["user"])
 
 
 def by_group(entry: Entry) -> AccessReview:

@@ -7,12 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from kubemint.kubernetes.access_review import Unknown
+from kubemint.kubernetes.access_review import AccessReview, Unknown
 from kubemint.kubernetes.revoked_credentials import Denied, NoOpinion
+from kubemint.record import Entry
 from kubemint.x509.revocation import RevocationReason
 from revoking.bureau import HOLD, HOUR, Bureau
 from revoking.questions import by_group, judges, of, question, refresh_until
-from revoking.twins import twin_of
+from revoking.twins import twin_of, with_one_more_element
 
 
 def test_revoked_and_not(bureau: Bureau) -> None:
@@ -29,7 +30,7 @@ def test_revoked_and_not(bureau: Bureau) -> None:
         verdict = judge.judge(review)
         assert isinstance(verdict, Denied)
         assert told in verdict.reason
-    for review in (of(joes), by_group(joes), question(), question("X509SHA256=" + "0" * 64), question("JTI=7")):
+    for review in (of(joes), by_group(joes), question(), question(user="joe"), question("JTI=7")):
         assert judge.judge(review) == NoOpinion()
     assert len(judge) == 1
 
@@ -123,3 +124,54 @@ def test_one_that_is_not_on_record_beside_one_that_is(bureau: Bureau) -> None:
     judge = judges(bureau, Unknown.DENY)
     both = question(entry.fields["credentialId"], "X509SHA256=" + "ab" * 32)
     assert isinstance(judge.judge(both), Denied)
+
+
+def _forms(entry: Entry) -> list[AccessReview]:
+    """Ask about forms of a certificate that nobody has signed, each with an id of its own."""
+    certificate = base64.b64decode(entry.fields["certificate"])
+    forms = [with_one_more_element(certificate, b"%d" % number) for number in range(3)]
+    ids = [f"X509SHA256={hashlib.sha256(form).hexdigest()}" for form in forms]
+    return [question(each, user=entry.fields["user"]) for each in ids]
+
+
+@pytest.mark.parametrize("unknown", Unknown)
+def test_other_forms_of_a_revoked_certificate(bureau: Bureau, unknown: Unknown) -> None:
+    """Whoever holds a revoked certificate gets nowhere with it in another form, whatever is configured."""
+    entry, other = bureau.issue("jane"), bureau.issue("joe")
+    bureau.revoke(serial_number=entry.fields["serialNumber"])
+    judge = judges(bureau, unknown)
+    assert all(isinstance(judge.judge(each), Denied) for each in _forms(entry))
+    assert [isinstance(judge.judge(each), Denied) for each in _forms(other)] == [unknown is Unknown.DENY] * 3
+
+
+def test_a_user_with_a_revoked_certificate_and_a_good_one(bureau: Bureau) -> None:
+    """A new certificate works where an old one of its user is revoked, from the first question."""
+    bureau.issue("jane")
+    bureau.revoke(user="jane")
+    again = bureau.issue("jane")
+    for unknown in Unknown:
+        assert judges(bureau, unknown).judge(of(again)) == NoOpinion()
+
+
+def test_other_forms_while_a_hold_lasts(bureau: Bureau) -> None:
+    """A hold that is lifted makes other forms what they were: unknown."""
+    entry = bureau.issue("jane")
+    held = bureau.revoke(user="jane", reason=HOLD)
+    judge = judges(bureau)
+    assert all(isinstance(judge.judge(each), Denied) for each in _forms(entry))
+    bureau.lift(held)
+    refresh_until(judge, lambda: not len(judge))
+    assert [judge.judge(each) for each in _forms(entry)] == [NoOpinion()] * 3
+
+
+def test_users_are_loaded_with_what_expires_last(bureau: Bureau) -> None:
+    """While any revoked certificate of a user may still be shown, its other forms are denied."""
+    first = bureau.issue("jane")
+    bureau.now += HOUR / 2
+    last = bureau.issue("jane")
+    bureau.revoke(user="jane")
+    bureau.now += timedelta(minutes=50)
+    judge = judges(bureau)
+    assert all(isinstance(judge.judge(each), Denied) for each in (*_forms(first), *_forms(last)))
+    bureau.now += HOUR
+    assert [judges(bureau).judge(each) for each in _forms(last)] == [NoOpinion()] * 3

@@ -1,4 +1,4 @@
-"""The twin of a certificate, put together by hand: the same words under (r, n - s)."""
+"""Other forms of a certificate, put together by hand: the same words, other octets, and they hold for Go."""
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -19,3 +19,12 @@ def twin_of(certificate_der: bytes, key_type: str = "ecdsa-p256") -> bytes:
     signature = der.bit_string(encode_dss_signature(r, ORDERS[key_type] - s))
     algorithm = der.tlv(der.SEQUENCE, der.oid(_ALGORITHMS[key_type]))
     return der.tlv(der.SEQUENCE, certificate.tbs_certificate_bytes, algorithm, signature)
+
+
+def with_one_more_element(certificate_der: bytes, content: bytes) -> bytes:
+    """Put something behind the signature, where crypto/x509 does not look."""
+    certificate = x509.load_der_x509_certificate(certificate_der)
+    signature = der.bit_string(certificate.signature)
+    algorithm = der.tlv(der.SEQUENCE, der.oid(certificate.signature_algorithm_oid.dotted_string))
+    more = der.tlv(der.OCTET_STRING, content)
+    return der.tlv(der.SEQUENCE, certificate.tbs_certificate_bytes, algorithm, signature, more)

@@ -103,6 +103,16 @@ def answer_no_opinion(review: AccessReview) -> ReviewAnswer:
     return _answer(review, {"allowed": False, "denied": False})
 
 
+def answer_too_large() -> ReviewAnswer:
+    """Refuse a request that cannot be read because its question is too large, whoever makes it.
+
+    API servers read the status of the answer alone, so the version need not be that of the question.
+    """
+    reason = "this request is too large to be looked at for a revoked certificate: ask with shorter selectors"
+    status: ReviewStatus = {"allowed": False, "denied": True, "reason": reason}
+    return {"apiVersion": API_VERSIONS[0], "kind": KIND, "status": status}
+
+
 def read_credential_values(extra: object, path: str) -> tuple[str, ...]:
     """Give the values under the credential id's key in a user's `extra`, in whatever case the key is written.
 

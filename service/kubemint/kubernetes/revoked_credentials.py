@@ -6,10 +6,10 @@ what was revoked since, whenever the ledger says that something was, and at the 
 While it makes a new table, which takes seconds where much is revoked, it keeps adding to the one that counts.
 """
 
+import hashlib
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from kubemint import metrics
 from kubemint.errors import LedgerUnavailable
 from kubemint.fingerprints import Fingerprints
 from kubemint.kubernetes.access_review import AccessReview, Unknown
+from kubemint.kubernetes.unknown_credentials import Alarms, Remembered
 
 CHECK_SECONDS: Final = 0.5
 REBUILD_SECONDS: Final = 6 * 3600.0  # so that what has expired makes room
@@ -27,8 +28,6 @@ CLOCKS_DIFFER: Final = timedelta(minutes=10)  # what has expired here may not ha
 _REBUILD_SHARE: Final = (
     10  # lifted holds make new tables for a tenth of the time at most; the ledger knows of them
 )
-_REMEMBERED: Final = 50_000  # credentials of which it is known whether they are on record
-_UNKNOWN_SECONDS: Final = 30.0  # for which one that is not stays unknown
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +57,10 @@ class Digests(Protocol):
     @property
     def serial_numbers(self) -> Sequence[bytes]:
         """Their serial numbers."""
+
+    @property
+    def users(self) -> Sequence[str]:
+        """Whom they name."""
 
 
 class Revocations(Protocol):
@@ -110,10 +113,16 @@ class _Tables:
     def __init__(self) -> None:
         self.digests = Fingerprints()
         self.serial_numbers = Fingerprints()
+        self.users = Fingerprints()
+
+    @property
+    def octets(self) -> int:
+        return self.digests.octets + self.serial_numbers.octets + self.users.octets
 
     def add(self, page: Digests) -> None:
         self.digests.update(page.digests)
         self.serial_numbers.update(page.serial_numbers)
+        self.users.update(map(_digest, page.users))
 
 
 class RevokedCredentials:
@@ -128,8 +137,8 @@ class RevokedCredentials:
         self._revocations = revocations
         self._unknown = unknown
         self._clock = clock
-        self._on_record: OrderedDict[str, float] = OrderedDict()
-        self._lock = threading.Lock()
+        self._remembered = Remembered()
+        self._alarms = Alarms()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_cut_off = False  # from the ledger: who asks must not wait for what does not answer
@@ -142,7 +151,7 @@ class RevokedCredentials:
     @property
     def octets(self) -> int:
         """How much memory the tables take."""
-        return self._tables.digests.octets + self._tables.serial_numbers.octets
+        return self._tables.octets
 
     def watch(self, announcements: Announcements) -> None:
         """Follow the ledger from now on, in a thread, until `stop` or the end of the process."""
@@ -228,35 +237,38 @@ class RevokedCredentials:
             yield Denied(f"this certificate was revoked at {moment} ({reason})")
 
     def _judge_unknown(self, review: AccessReview) -> Denied | NoOpinion:
-        if self._unknown is Unknown.IGNORE or all(map(self._is_on_record, review.credential_ids)):
+        """Judge a certificate by whether it is on record, and if not, by whom it names.
+
+        Who holds a certificate can write the same signed words in other forms, of which API servers take each
+        for another certificate (docs/decisions/0025). So one that is not on record counts as revoked, whatever
+        the configuration says, where a certificate of its user is.
+        """
+        is_suspect = _digest(review.user) in self._tables.users
+        if self._unknown is Unknown.IGNORE and not is_suspect:
             return NoOpinion()
-        metrics.UNKNOWN_CREDENTIALS.inc()
-        if self._unknown is Unknown.DENY:
+        on_record = [self._is_on_record(each) for each in review.credential_ids]
+        if all(on_record):
+            return NoOpinion()
+        if False in on_record and self._unknown is not Unknown.IGNORE:
+            metrics.UNKNOWN_CREDENTIALS.inc()
+            self._alarms.ring(review.user, review.credential_ids[on_record.index(False)])
+        if is_suspect:  # also where it cannot be looked up: what may be revoked is turned away
+            return Denied("this certificate is not on record at its issuer, which has revoked another of its user")
+        if False in on_record and self._unknown is Unknown.DENY:
             return Denied("this certificate is not on record at its issuer")
         return NoOpinion()
 
-    def _is_on_record(self, credential_id: str) -> bool:
-        """Look once for each credential, and again after a while for those that were not there."""
-        with self._lock:
-            until = self._on_record.get(credential_id)
-        if until is not None and until > time.monotonic():
-            return until == float("inf")
-        if self._is_cut_off:
-            return True
+    def _is_on_record(self, credential_id: str) -> bool | None:
+        """Tell whether a certificate was issued here; None where that cannot be looked up."""
+        found = self._remembered.is_on_record(credential_id)
+        if found is not None or self._is_cut_off:
+            return found
         try:
             found = self._revocations.is_on_record(credential_id)
         except LedgerUnavailable:
             self._is_cut_off = True
-            return True  # nothing is said against what cannot be looked up
-        if not found and until is None:
-            _log.critical(
-                "an API server was shown a certificate that is not on record",
-                extra={"credentialId": credential_id},
-            )
-        with self._lock:
-            self._on_record[credential_id] = float("inf") if found else time.monotonic() + _UNKNOWN_SECONDS
-            while len(self._on_record) > _REMEMBERED:
-                self._on_record.popitem(last=False)
+            return None
+        self._remembered.remember(credential_id, is_on_record=found)
         return found
 
     def _watch(self, announcements: Announcements) -> None:
@@ -277,3 +289,7 @@ class RevokedCredentials:
 def _octets(serial_number: str) -> bytes:
     number = int(serial_number, 16)
     return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
+
+
+def _digest(user: str) -> bytes:
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).digest()

@@ -50,10 +50,11 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digests:
-    """What finds revoked certificates: SHA-256 of each and of its twin, and serial numbers; `end` is how far."""
+    """What finds revoked certificates: SHA-256 of each and of its twin, serial numbers, and users' names."""
 
     digests: Sequence[bytes]
     serial_numbers: Sequence[bytes]
+    users: Sequence[str]
 
 
 class RevocationReader:
@@ -170,14 +171,23 @@ class RevocationReader:
 
     def digests(self, after: int, now: datetime) -> Iterator[Digests]:
         """Walk over what finds the certificates that revocations after entry `after` hit, page by page."""
-        columns = tables.revoked_certificates.c
-        query = _in_force(select(columns.credential_id, columns.twin_id, columns.serial_number))
+        columns, certificates = tables.revoked_certificates.c, tables.certificates.c
+        # By a subquery: a join may be gone through from the other side, and sorted for each page.
+        is_of = (certificates.entry_index == columns.certificate_index) & (
+            certificates.not_after == columns.not_after
+        )
+        user = select(certificates.user_name).where(is_of).scalar_subquery().label("user")
+        query = _in_force(select(columns.credential_id, columns.twin_id, columns.serial_number, user))
         query = query.where(columns.not_after >= int(now.timestamp()))
         # By the primary key: what is new is found at its end, however much was there before.
         order = columns.revocation_index, columns.certificate_index
         for rows in self._walk(query, order, columns.revocation_index > after):
             found = (each for row in rows for each in (row.credential_id, row.twin_id) if each is not None)
-            yield Digests(digests=[*map(bytes, found)], serial_numbers=[bytes(row.serial_number) for row in rows])
+            yield Digests(
+                digests=[*map(bytes, found)],
+                serial_numbers=[bytes(row.serial_number) for row in rows],
+                users=[*dict.fromkeys(row.user for row in rows if row.user is not None)],
+            )
 
     def revoked(self, now: datetime) -> Iterator[RevokedCertificate]:
         """Walk over all that is revoked and has not expired, each certificate once, by serial number."""
