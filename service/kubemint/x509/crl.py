@@ -4,14 +4,18 @@ A list is made of the record alone. The library's own builder takes time by the 
 the structure is written down in its ASN.1 declarations, as that of certificates is in `certificate.py`;
 the time is linear. What was signed is then read by the library's parser, which shares nothing with the
 composition, and compared entry by entry: a list that forgets one would let a revoked certificate in.
+
+A long list takes seconds, and a call into a library holds the interpreter until it is done: each call here is
+about one entry, so that threads which answer others get their turn meanwhile.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat import asn1
 
 from kubemint.errors import SigningFailed
@@ -25,6 +29,8 @@ SHARD_MAX: Final = 50_000  # entries: about 2 MB, which a client loads and reads
 _VERSION_2: Final = 1  # RFC 5280 5.1.2.1
 _NUMBER_END: Final = 1 << 159  # RFC 5280 5.2.3: at most 20 octets, and never negative
 _SERIAL_END: Final = 1 << SERIAL_BITS
+_SEQUENCE: Final = b"\x30"  # X.690 8.9
+_LONG_FORM: Final = 0x80  # X.690 8.1.3.5
 
 
 def shards_for(count: int) -> int:
@@ -82,8 +88,9 @@ def sign_crl(  # noqa: PLR0913 - what the list says of itself is named where it 
         window=(this_update.replace(microsecond=0), next_update.replace(microsecond=0)),
         distribution_point=distribution_point,
     )
-    crl_der = sign_structure(_compose(order), issuer)
-    _read_back(crl_der, order)
+    tbs_der = _compose(order)
+    crl_der = sign_structure(tbs_der, issuer)
+    _read_back(crl_der, tbs_der, order)
     return crl_der
 
 
@@ -112,7 +119,19 @@ class _TbsCertList:
     issuer: asn1.TLV
     this_update: Time
     next_update: Time
-    revoked: list[_Entry] | None  # absent where nothing is revoked, never empty (RFC 5280 5.1.2.6)
+    revoked: asn1.TLV  # a SEQUENCE OF `_Entry`
+    extensions: Annotated[list[Extension], asn1.Explicit(0)]
+
+
+@asn1.sequence
+class _EmptyTbsCertList:
+    """The same where nothing is revoked: the list of entries is absent then, never empty (RFC 5280 5.1.2.6)."""
+
+    version: int
+    signature_algorithm: asn1.TLV
+    issuer: asn1.TLV
+    this_update: Time
+    next_update: Time
     extensions: Annotated[list[Extension], asn1.Explicit(0)]
 
 
@@ -127,24 +146,25 @@ _REASON_EXTENSIONS: Final = {reason: _reason_extensions(reason) for reason in Re
 def _compose(order: _Order) -> bytes:
     try:
         _demand("cannot be written", _order_faults(order))
-        return asn1.encode_der(
-            _TbsCertList(
-                version=_VERSION_2,
-                signature_algorithm=algorithm(order.issuer),
-                issuer=tlv(order.issuer.subject_der),
-                this_update=time(order.window[0]),
-                next_update=time(order.window[1]),
-                revoked=[_entry(certificate) for certificate in order.revoked] or None,
-                extensions=list(_extensions(order)),
-            )
-        )
+        common: dict[str, Any] = {
+            "version": _VERSION_2,
+            "signature_algorithm": algorithm(order.issuer),
+            "issuer": tlv(order.issuer.subject_der),
+            "this_update": time(order.window[0]),
+            "next_update": time(order.window[1]),
+            "extensions": list(_extensions(order)),
+        }
+        if not order.revoked:
+            return asn1.encode_der(_EmptyTbsCertList(**common))
+        return asn1.encode_der(_TbsCertList(**common, revoked=_entries(order.revoked)))
     except (ValueError, TypeError) as fault:
         raise SigningFailed("the revocation list cannot be written") from fault
 
 
-def _read_back(crl_der: bytes, order: _Order) -> None:
+def _read_back(crl_der: bytes, tbs_der: bytes, order: _Order) -> None:
     try:
-        faults = list(_faults(x509.load_der_x509_crl(crl_der), order))
+        crl = x509.load_der_x509_crl(crl_der)
+        faults = [*_signature_faults(crl, crl_der, tbs_der, order.issuer), *_faults(crl, order)]
     except (ValueError, TypeError, x509.InvalidVersion, x509.ExtensionNotFound) as fault:
         raise SigningFailed("the signed bytes are not a revocation list of this issuer") from fault
     _demand("differs from the record", faults)
@@ -165,6 +185,20 @@ def _order_faults(order: _Order) -> Iterator[str]:
         yield "serial number"
     if len(set(serial_numbers)) != len(serial_numbers):
         yield "serial number twice"
+
+
+def _entries(revoked: Sequence[RevokedCertificate]) -> asn1.TLV:
+    """Encode the entries one after the other, and put the head of a SEQUENCE before them."""
+    content = b"".join([asn1.encode_der(_entry(certificate)) for certificate in revoked])
+    return tlv(_SEQUENCE + _length(len(content)) + content)
+
+
+def _length(octets: int) -> bytes:
+    """X.690 8.1.3 and 10.1: as short as it can be."""
+    if octets < _LONG_FORM:
+        return bytes([octets])
+    encoded = octets.to_bytes((octets.bit_length() + 7) // 8, "big")
+    return bytes([_LONG_FORM | len(encoded)]) + encoded
 
 
 def _entry(certificate: RevokedCertificate) -> _Entry:
@@ -195,10 +229,21 @@ def _scope(distribution_point: str) -> x509.IssuingDistributionPoint:
     )
 
 
+def _signature_faults(
+    crl: x509.CertificateRevocationList, crl_der: bytes, tbs_der: bytes, issuer: Issuer
+) -> Iterator[str]:
+    """Check the signature over the octets that stand in the list; the library would encode them anew for it."""
+    more_of_length = crl_der[1] & ~_LONG_FORM if crl_der[1] & _LONG_FORM else 0
+    if not crl_der.startswith(tbs_der, 2 + more_of_length):
+        yield "signed octets"
+    try:
+        issuer.verify(crl.signature, tbs_der)
+    except InvalidSignature:
+        yield "signature"
+
+
 def _faults(crl: x509.CertificateRevocationList, order: _Order) -> Iterator[str]:
     issuer = order.issuer
-    if not crl.is_signature_valid(issuer.public_key):
-        yield "signature"
     if crl.signature_algorithm_oid != issuer.signature_algorithm:
         yield "signature algorithm"
     if crl.issuer != issuer.certificate.subject:
