@@ -282,6 +282,9 @@ def _check_suspension(wish: Wish, now: datetime) -> None:
     if wish.selector.user is None and wish.selector.group is None:
         reason = _reason("suspension-of-nobody", "only a user or a group can be suspended: name one")
         raise RevocationConflict("This cannot be suspended.", (reason,))
+    if not wish.selector.is_suspendable:
+        message = "all of a user or of a group is suspended: name one of them and nothing else"
+        raise RevocationConflict("This cannot be suspended.", (_reason("suspension-too-wide", message),))
     if wish.suspend_until is not None and wish.suspend_until <= now:
         reason = _reason("suspension-over", "the suspension would be over already")
         raise RevocationConflict("This cannot be suspended.", (reason,))

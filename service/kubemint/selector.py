@@ -41,6 +41,14 @@ class Selector:
                 found[_camel(field.name)] = text
         return found
 
+    @property
+    def is_suspendable(self) -> bool:
+        """Tell whether a suspension may go with it: one user or one group is named, and nothing else.
+
+        A suspension knows users and groups alone: beside anything else it would keep out more than is selected.
+        """
+        return self.fields.keys() in ({"user"}, {"group"})
+
     @classmethod
     def from_fields(cls, found: Mapping[str, Any]) -> Self:
         """Read back what `fields` gave."""

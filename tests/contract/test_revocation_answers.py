@@ -20,6 +20,13 @@ REFUSALS = {
         409,
         CONFLICT,
     ),
+    "a suspension of more than is selected": (
+        REVOKE,
+        "operator",
+        {"json_body": {"select": {"user": "x", "group": "y"}, "suspendUntil": "2100-01-01T00:00:00Z"}},
+        409,
+        CONFLICT,
+    ),
     "a suspension in the past": (
         REVOKE,
         "operator",

@@ -106,14 +106,9 @@ def test_of_those_who_race_one_lifts(adapter: Adapter) -> None:
 
 
 def test_a_hold_keeps_its_key_out_until_it_is_lifted(bureau: Bureau) -> None:
-    """What a hold of a key, or a suspension by a hold, keeps out may come in again once it is lifted."""
+    """What a hold of a key keeps out may come in again once it is lifted."""
     entry = bureau.issue(key="one")
-    held = bureau.revoke(
-        public_key_sha256=entry.fields["publicKeySha256"],
-        user="jane",
-        reason=HOLD,
-        suspend_until=bureau.now + HOUR,
-    )
+    held = bureau.revoke(public_key_sha256=entry.fields["publicKeySha256"], user="jane", reason=HOLD)
     blocked = bureau.revocations.find(held.entry.fields["revocation"])
     assert blocked is not None
     assert blocked.entry.fields["blocksKeys"] is True

@@ -130,12 +130,15 @@ def test_everything_is_nothing(bureau: Bureau, who: Requester) -> None:
     [
         ({"serial_number": "7f", "suspend_until": NOW + HOUR}, "suspension-of-nobody"),
         ({"requester": "token:requester", "suspend_until": NOW + HOUR}, "suspension-of-nobody"),
+        ({"user": "jane", "group": "developers", "suspend_until": NOW + HOUR}, "suspension-too-wide"),
+        ({"user": "jane", "profile": "developers", "suspend_until": NOW + HOUR}, "suspension-too-wide"),
+        ({"group": "developers", "issued_since": NOW, "suspend_until": NOW + HOUR}, "suspension-too-wide"),
         ({"user": "jane", "suspend_until": NOW}, "suspension-over"),
         ({"user": "jane", "suspend_until": NOW - timedelta(days=1)}, "suspension-over"),
     ],
 )
 def test_suspensions_that_cannot_be_meant(bureau: Bureau, wish: dict[str, Any], code: str) -> None:
-    """A suspension of nobody, or one that is over, is refused, as a preview too."""
+    """A suspension of nobody, of more than is selected, or that is over, is refused, as a preview too."""
     for act in (bureau.revoke, bureau.preview):
         with pytest.raises(RevocationConflict) as conflict:
             act(ANN, **wish)

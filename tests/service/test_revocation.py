@@ -128,12 +128,14 @@ def test_the_ends_of_time(office: Office, name: str, moment: str) -> None:
 
 
 def test_what_cannot_be_meant(office: Office) -> None:
-    """Everything, and a suspension of nobody or that is over, are 409 with the reason."""
+    """Everything, and a suspension of nobody, of more than is selected or that is over, are 409 with the reason."""
     size = _size(office)
     late, early = "2999-01-01T00:00:00Z", "2001-01-01T00:00:00Z"
     for answer, code in (
         (office.revoke(), "selector-empty"),
         (office.revoke(profile="developers", suspendUntil=late), "suspension-of-nobody"),
+        (office.revoke(user="tim", group="viewers", suspendUntil=late), "suspension-too-wide"),
+        (office.revoke(user="tim", group="viewers", suspendUntil=late, preview=True), "suspension-too-wide"),
         (office.revoke(user="jane", suspendUntil=early), "suspension-over"),
     ):
         assert (answer.status, answer.json()["code"]) == (409, "revocation-conflict")

@@ -29,6 +29,17 @@ def checked_revocation(document: object) -> dict[str, Any]:
     raise ServiceUnavailable("the service's answer holds no revocation; is it kubemint?")
 
 
+def blocks_a_key(revocation: Mapping[str, Any]) -> bool:
+    """Tell whether a checked revocation keeps a key out: one that it names, or that of a certificate it hit."""
+    is_any = "publicKeySha256" in revocation["select"] or revocation["certificates"] > 0
+    return bool(revocation["blocksKeys"] and is_any and "lifted" not in revocation)
+
+
+def changes_nothing(revocation: Mapping[str, Any]) -> bool:
+    """Tell whether a checked revocation hit nothing, and keeps nobody and no key out either."""
+    return not (revocation["certificates"] or blocks_a_key(revocation) or "suspendUntil" in revocation)
+
+
 def describe_revocation(revocation: Mapping[str, Any]) -> str:
     """Put a checked revocation into lines that a terminal can show, whatever is in it."""
     return lined_up(_lines(revocation))
@@ -50,6 +61,16 @@ def selector_text(select: Mapping[str, str]) -> str:
     return printable(",".join(f"{name}={value}" for name, value in select.items()))
 
 
+def suspension_text(select: Mapping[str, str], until: str) -> str:
+    """Say in words whom a suspension keeps out; records of old may name a user and a group, each by itself."""
+    told = []
+    if "user" in select:
+        told.append(f"user {select['user']} gets no certificate")
+    if "group" in select:
+        told.append(f"nobody gets a certificate with group {select['group']}")
+    return " ".join([", and ".join(told), f"until {until}"]).lstrip()
+
+
 def counted(certificates: int) -> str:
     """Say how many certificates; one is one, and none is said."""
     if certificates == 1:
@@ -66,10 +87,11 @@ def _lines(revocation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if revocation["note"]:
         yield "Note", revocation["note"]
     yield "Revoked", f"at {revocation['time']} by {revocation['requester']} (by {revocation['method']})"
-    if revocation["blocksKeys"]:
+    if blocks_a_key(revocation):
         yield "Keys", "refused from then on"
     if "suspendUntil" in revocation:
-        yield "Suspended", f"until {revocation['suspendUntil']}"
+        over = "; over since it was lifted" if "lifted" in revocation else ""
+        yield "Suspended", suspension_text(revocation["select"], revocation["suspendUntil"]) + over
     if lifted := revocation.get("lifted"):
         note = f": {lifted['note']}" if lifted["note"] else ""
         yield "Lifted", f"at {lifted['time']} by {lifted['by']}{note}"

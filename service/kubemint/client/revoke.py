@@ -18,11 +18,13 @@ from kubemint.client.revocation_terms import (
     describe_revocation,
     lined_up,
     selector_lines,
+    suspension_text,
 )
 from kubemint.client.selection import MomentType, selector_of, selector_options
 from kubemint.client.terms import printable
 from kubemint.errors import ServiceUnavailable
 from kubemint.record import rfc3339
+from kubemint.selector import Selector
 from kubemint.x509.revocation import RevocationReason
 
 MANY: Final = 100  # certificates from which on the question says so
@@ -41,7 +43,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Why (RFC 5280); certificateHold alone can be lifted  [default: unspecified].",
 )
 @click.option("--note", default="", help="What people should know; it is kept in the ledger.")
-@click.option("--suspend-for", type=DurationType(), help="Refuse new certificates to the user or group: 7d.")
+@click.option(
+    "--suspend-for", type=DurationType(), help="Refuse new certificates to the user, or with the group: 7d."
+)
 @click.option("--suspend-until", type=MomentType(ago=False), help="The same, until a time: 2026-12-01T08:00:00Z.")
 @click.option("--preview", is_flag=True, help="Count what it would hit, and revoke nothing.")
 @click.option("--yes", is_flag=True, help="Do not look first and ask.")
@@ -64,7 +68,7 @@ def revoke(**options: Any) -> None:
     kubemint revoke --private-key found.key --url https://kubemint.example.com:8443
     """
     selector = selector_of(options)
-    _check_options(options, is_empty=not selector.fields)
+    _check_options(options, selector)
     if options["key_file"] is not None:
         _revoke_key(options)
         return
@@ -78,7 +82,8 @@ def revoke(**options: Any) -> None:
     _show(connection.post("/v1/revocations", wish), options["output"])
 
 
-def _check_options(options: Mapping[str, Any], *, is_empty: bool) -> None:
+def _check_options(options: Mapping[str, Any], selector: Selector) -> None:
+    is_empty = not selector.fields
     if options["suspend_for"] is not None and options["suspend_until"] is not None:
         raise click.UsageError("--suspend-for or --suspend-until, not both.")
     if options["key_file"] is None:
@@ -86,12 +91,20 @@ def _check_options(options: Mapping[str, Any], *, is_empty: bool) -> None:
             raise click.UsageError("--passphrase-file opens --private-key, which is not given.")
         if is_empty:
             raise click.UsageError("Say what is to be revoked: --user, --serial, … (--help has all).")
+        if _is_suspension(options) and not selector.is_suspendable:
+            raise click.UsageError(
+                "A suspension keeps out a whole user or a whole group: select by --user or --group, and no more."
+            )
         return
     wrong = [name for name in _NOT_WITH_A_KEY if options[name] is not None]
     if wrong or not is_empty or options["preview"]:
         raise click.UsageError(
             "--private-key revokes that key, as keyCompromise; give --note and no other choice."
         )
+
+
+def _is_suspension(options: Mapping[str, Any]) -> bool:
+    return options["suspend_for"] is not None or options["suspend_until"] is not None
 
 
 def _further(options: Mapping[str, Any]) -> dict[str, str]:
@@ -113,7 +126,8 @@ def _count(connection: ServiceConnection, wish: Mapping[str, Any]) -> int:
 
 def _show_preview(count: int, wish: Mapping[str, Any], output: str) -> None:
     if output == "json":
-        click.echo(json.dumps({"certificates": count, "select": wish["select"]}, indent=2))
+        told = {name: wish[name] for name in ("select", "suspendUntil") if name in wish}
+        click.echo(json.dumps({"certificates": count, **told}, indent=2))
         return
     click.echo(lined_up(_question_lines(wish, count)))
     click.echo("Nothing was revoked.")
@@ -133,7 +147,7 @@ def _question_lines(wish: Mapping[str, Any], count: int) -> Iterator[tuple[str, 
     if "note" in wish:
         yield "Note", wish["note"]
     if "suspendUntil" in wish:
-        yield "Suspended", f"until {wish['suspendUntil']}"
+        yield "Suspended", suspension_text(wish["select"], wish["suspendUntil"])
 
 
 def _revoke_key(options: Mapping[str, Any]) -> None:
