@@ -50,8 +50,36 @@ def test_a_policy_of_what_is_revoked(serving: Terminal, revoked: dict[str, str])
     found = ids_in(policy["spec"]["validations"][0]["expression"])
     mine = [one for one in found if one in revoked.values()]
     assert mine == [revoked["ann"], revoked["bob"]]
-    assert ran.errors.startswith(f"Credential ids: {len(found)}.")
-    assert "kubemint/deny-list=true" in ran.errors
+    assert ran.errors.startswith(
+        f"Credential ids and groups with a serial number: {len(found) * 3 // 2}. Policies: 1."
+    )
+    assert "Apply them: kubectl apply -f -\n" in ran.errors
+
+
+def test_a_certificate_that_was_rewritten_is_listed_by_its_group(
+    serving: Terminal, revoked: dict[str, str]
+) -> None:
+    """Beside its ids stands the group of its serial number, which its holder cannot write otherwise."""
+    (policy, _) = documents(run(serving.place, "--config", "made/kubemint.yaml"))
+    expression = policy["spec"]["validations"][0]["expression"]
+    for user, is_listed in {"ann": True, "bob": True, "cy": False, "eve": False}.items():
+        answer = serving.service.call("GET", f"/v1/certificates/{revoked[user]}", token="operator").json()
+        assert (f"'kubemint:serial:{answer['serialNumber']}'" in expression) is is_listed
+
+
+def test_after_each_revocation(serving: Terminal, revoked: dict[str, str]) -> None:
+    """The command of the help and of the page can be run again, and says what to apply and what to delete."""
+    arguments = ("--config", "made/kubemint.yaml", "--output-dir", "de ny")
+    assert run(serving.place, *arguments, "--overwrite").code == 0
+    assert failed_cleanly(run(serving.place, *arguments))
+    again = run(serving.place, *arguments, "--overwrite")
+    assert again.code == 0, again.errors
+    assert "Apply them: kubectl apply -f 'de ny/deny-list.yaml'\n" in again.output
+    assert again.output.endswith(
+        "kubectl delete validatingadmissionpolicy,validatingadmissionpolicybinding"
+        " kubemint-revoked-N (N from 1 on)\n"
+    )
+    assert ids_in((serving.place / "de ny" / "deny-list.yaml").read_text()).count(revoked["ann"]) == 1
 
 
 def test_an_authorizer_of_what_is_revoked(serving: Terminal, revoked: dict[str, str]) -> None:
@@ -80,6 +108,8 @@ def test_nothing_is_revoked(tmp_path: Path) -> None:
     ran = run(tmp_path)
     assert documents(ran) == []
     assert ran.output == "# Nothing is revoked that has not expired.\n"
+    assert "there is nothing to apply" in ran.errors
+    assert "(N from 0 on)" in ran.errors
     authorization, _ = documents(run(tmp_path, "--form", "authorizer"))
     assert [one["type"] for one in authorization["authorizers"]] == ["Node", "RBAC"]
 

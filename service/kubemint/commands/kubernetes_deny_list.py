@@ -1,9 +1,10 @@
 """`kubemint kubernetes deny-list`: what is revoked now, as API servers can check it by themselves."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 import click
 import yaml
@@ -49,8 +50,10 @@ def deny_list(
     """Write what is revoked as a list for API servers.
 
     What is revoked and has not expired, for API servers 1.32 and later of clusters that may not wait
-    for a webhook. The list is as old as its last writing: run this after each revocation. It names
-    credential ids, never users.
+    for a webhook. The list is as old as its last writing: run this after each revocation, and apply
+    what it writes. It names certificates, never users: by credential id, and by the group with the
+    serial number (credentialGroup: true in the profile). A certificate without that group can be
+    rewritten by its holder, and is then not in the list.
 
     \b
     admission-policy  refuses writes, deletions and exec with 403; get, list and watch go on, and so
@@ -59,18 +62,19 @@ def deny_list(
 
     \b
     kubemint kubernetes deny-list | kubectl apply -f -
-    kubemint kubernetes deny-list --form authorizer --output-dir out
+    kubemint kubernetes deny-list --form authorizer --output-dir out --overwrite
     """
     if form == "admission-policy" and kubeconfig_file is not None:
         raise click.UsageError("--kubeconfig is for --form authorizer.")
-    credential_ids = _revoked(config_file)
+    names = _revoked(config_file)
     if form == "admission-policy":
-        files = [PlacedFile(name="deny-list.yaml", place=None, text=_policies(credential_ids))]
-        steps = list(_policy_steps(len(credential_ids)))
+        objects = admission_policies(names)
+        files = [PlacedFile(name="deny-list.yaml", place=None, text=_text(objects))]
+        steps = list(_policy_steps(len(names), len(objects) // 2, output_dir))
     else:
-        files = _authorizer_files(credential_ids, kubeconfig_file or _KUBECONFIG)
+        files = _authorizer_files(names, kubeconfig_file or _KUBECONFIG)
         steps = [
-            f"Credential ids: {len(credential_ids)}. Set this flag on each API server, and take out"
+            f"{_counted(len(names))} Set this flag on each API server, and take out"
             " --authorization-mode and each --authorization-webhook-*:",
             f"  --authorization-config={files[0].place}",
         ]
@@ -78,31 +82,40 @@ def deny_list(
 
 
 def _revoked(config_file: Path | None) -> Sequence[str]:
-    """Give the ids, oldest revocation first: so a list that grows leaves those before where they are."""
+    """Give the names, oldest revocation first: so a list that grows leaves those before where they are."""
     store = store_of(config.load(config.find_config(config_file)))
     if not store.exists():
         raise ConfigurationError("ledger.url", ["there is no ledger"])
     reader = RevocationReader(store.for_reading(readers=1))
-    return reader.credential_ids(datetime.now(UTC), DENY_LIST_MAX + 1)[::-1]
+    return reader.credentials(datetime.now(UTC), DENY_LIST_MAX + 1)[::-1]
 
 
-def _policies(credential_ids: Sequence[str]) -> str:
-    if not credential_ids:
+def _text(objects: Sequence[Any]) -> str:
+    if not objects:
         return "# Nothing is revoked that has not expired.\n"
-    return yaml.safe_dump_all(admission_policies(credential_ids), sort_keys=False, width=2**20)
+    return yaml.safe_dump_all(objects, sort_keys=False, width=2**20)
 
 
-def _policy_steps(count: int) -> list[str]:
-    return [
-        f"Credential ids: {count}. Apply the objects: kubectl apply -f FILE",
-        "What a shorter list leaves over refuses until it is deleted: "
-        "kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings -l kubemint/deny-list=true",
-    ]
+def _policy_steps(count: int, policies: int, output_dir: Path | None) -> Iterator[str]:
+    if count:
+        file = "-" if output_dir is None else shlex.quote(str(output_dir / "deny-list.yaml"))
+        yield f"{_counted(count)} Policies: {policies}. Apply them: kubectl apply -f {file}"
+    else:
+        yield "Nothing is revoked that has not expired: there is nothing to apply."
+    yield (
+        "If the list got shorter, delete the policies that are no longer in it, or they go on refusing: kubectl"
+        f" delete validatingadmissionpolicy,validatingadmissionpolicybinding kubemint-revoked-N (N from {policies}"
+        " on)"
+    )
 
 
-def _authorizer_files(credential_ids: Sequence[str], kubeconfig_file: str) -> list[PlacedFile]:
+def _counted(count: int) -> str:
+    return f"Credential ids and groups with a serial number: {count}."
+
+
+def _authorizer_files(names: Sequence[str], kubeconfig_file: str) -> list[PlacedFile]:
     place = PurePosixPath(kubeconfig_file).parent / "authorization.yaml"
-    text = denying_configuration(credential_ids, kubeconfig_file=kubeconfig_file)
+    text = denying_configuration(names, kubeconfig_file=kubeconfig_file)
     return [
         PlacedFile(name="authorization.yaml", place=str(place), text=text),
         PlacedFile(name="deny-list.kubeconfig", place=kubeconfig_file, text=unanswered_kubeconfig()),

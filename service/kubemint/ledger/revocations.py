@@ -15,8 +15,10 @@ from kubemint.ledger.archive import NO_ARCHIVE
 from kubemint.ledger.entries import ENTRY_COLUMNS, entry_of
 from kubemint.ledger.revoking import hit
 from kubemint.ledger.rows import octets_of_credential_id, octets_of_serial
+from kubemint.policy.rules import SERIAL_GROUP_PREFIX
 from kubemint.record import BlockKind, Entry
 from kubemint.selector import Selector
+from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
 
 PAGE_CERTIFICATES: Final = 10_000  # of a walk over all that is revoked: bounds what is in memory
@@ -205,19 +207,26 @@ class RevocationReader:
                         reason=RevocationReason(row.reason),
                     )
 
-    def credential_ids(self, now: datetime, limit: int) -> tuple[str, ...]:
-        """Give the credential ids of what is revoked and has not expired, newest revocation first."""
+    def credentials(self, now: datetime, limit: int) -> tuple[str, ...]:
+        """Give what API servers know the newest `limit` revoked certificates by, newest revocation first.
+
+        That are credential ids, and the group with the serial number: nobody else can have it, and whoever has a
+        certificate that carries it cannot write it otherwise.
+        """
         columns = tables.revoked_certificates.c
         query = (
-            _in_force(select(columns.credential_id, columns.twin_id))
+            _in_force(select(columns.serial_number, columns.twin_id, columns.credential_id))
             .where(columns.not_after >= int(now.timestamp()))
             .order_by(columns.revocation_index.desc(), columns.certificate_index.desc())
             .limit(limit)
         )
         with self._reading() as connection:
             rows = connection.execute(query).all()
-        octets = (bytes(found) for row in rows for found in row if found is not None)
-        return tuple(dict.fromkeys(f"X509SHA256={found.hex()}" for found in octets))
+        found = {
+            SERIAL_GROUP_PREFIX + bytes(row.serial_number).hex(): [row.twin_id, row.credential_id] for row in rows
+        }
+        names = ([group, *_credential_ids(digests)] for group, digests in found.items())
+        return tuple(dict.fromkeys(name for each in names for name in each))
 
     def _walk(
         self, query: Select[Any], order: Sequence[ColumnElement[Any]], beginning: ColumnElement[bool]
@@ -242,6 +251,10 @@ class RevocationReader:
                 yield connection
         except SQLAlchemyError as fault:
             raise LedgerUnavailable("the ledger cannot be read") from fault
+
+
+def _credential_ids(digests: Sequence[Any]) -> Iterator[str]:
+    return (f"{CREDENTIAL_ID_PREFIX}{bytes(digest).hex()}" for digest in digests if digest is not None)
 
 
 def _in_force(query: Select[Any]) -> Select[Any]:
