@@ -1,25 +1,37 @@
 """What others than API servers are told of revocations: lists (RFC 5280 5) and answers (RFC 6960).
 
-A list is signed anew when something was revoked or lifted, and at half of its time; until then the one that
-was signed is given out. The number of a list is its moment in microseconds, so it grows over all replicas.
+Anybody may ask for a list, and a long one takes seconds to sign. So one thread of its own signs, a list at a
+time; who asks gets the one that was signed last while it is valid, and waits only where that one is out of date
+and nobody else waits, or where there is none; and not for long. Which list is due follows from the record and
+the clock: `kubemint.x509.crl_edition`.
 """
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from kubemint.errors import NotFound
+from kubemint.errors import KubemintError, NotFound, SigningFailed
 from kubemint.x509.certificate import format_serial
 from kubemint.x509.crl import crl_problems, shard_of, shards_for, sign_crl
+from kubemint.x509.crl_edition import LIFETIME_MIN, Edition, period_after, window_of
 from kubemint.x509.issuer import Issuer
 from kubemint.x509.ocsp import CertificateStatus, Good, Revoked, Unknown, answer_ocsp
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
 
 OCSP_GOOD_FOR: Final = timedelta(minutes=5)  # a revocation counts for who asks within this
+WAIT_SECONDS: Final = 2.0  # for a list: API servers wait for an answer of this process for three
+PACE_SECONDS: Final = 5.0  # between two lists of a stream of revocations
+_PACE_SHARE: Final = 4  # and as many times as long as all of them take: a quarter of the time at most
+_WAITERS: Final = 2  # threads that wait so long; more of them would be missed
+_SHORT_WAIT_SECONDS: Final = 0.2  # of the others, where there is no list yet: for a short one it is enough
+_FAILED_SECONDS: Final = 1.0  # for which a failure is not tried again
+_COUNTED_SECONDS: Final = 60.0  # for which it is known how many parts there are
 _FINER: Final = 4  # how much smaller than they need be parts are cut: for when the list has shrunk since
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_log = logging.getLogger(__name__)
 
 
 class Withdrawal(Protocol):
@@ -34,17 +46,29 @@ class Withdrawal(Protocol):
         """Why."""
 
 
+class Change(Protocol):
+    """An entry that changed what is revoked."""
+
+    @property
+    def index(self) -> int:
+        """Where it stands."""
+
+    @property
+    def time(self) -> datetime:
+        """When it was made."""
+
+
 class Revocations(Protocol):
     """The record of revocations. All methods raise LedgerUnavailable."""
 
-    def newest(self) -> int:
-        """Give the index of the newest entry that revokes or lifts."""
+    def newest_change(self, old: datetime) -> Change | None:
+        """Give the newest entry that changed what is revoked, or None; see the ledger on `old`."""
 
     def count(self, now: datetime) -> int:
         """Count all that is revoked and had not expired at that time."""
 
-    def revoked(self, now: datetime) -> Iterator[RevokedCertificate]:
-        """Walk over all that is revoked and had not expired at that time."""
+    def revoked(self, now: datetime, newest: int) -> Iterator[RevokedCertificate]:
+        """Walk over all that entry `newest` left revoked, and that had not expired at that time."""
 
     def of_serial(self, serial_number: str) -> Withdrawal | None:
         """Tell whether the certificate of a serial number is revoked."""
@@ -53,54 +77,78 @@ class Revocations(Protocol):
         """Tell whether a certificate of this serial number was issued here."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Signed:
-    """A list as it was signed: the newest revocation in it, until when it is given out, its octets."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedList:
+    """A list: its edition and number, from when until when it counts, and its octets in DER."""
 
-    newest: int
-    until: datetime
+    edition: Edition
+    this_update: datetime
+    next_update: datetime
     der: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """One of `shards` lists, at `url`; the whole list has none."""
+
+    shards: int
+    shard: int
+    url: str | None
 
 
 class RevocationLists:
     """Signs lists and answers. One for a process; threads share it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - who signs what, for how long and by which clocks: wiring names each
         self,
         issuer: Issuer,
         revocations: Revocations,
         lifetime: timedelta,
         url: str | None,
         clock: Callable[[], datetime],
+        *,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
         self._revocations = revocations
-        self._lifetime = lifetime
+        self._lifetime = max(lifetime, LIFETIME_MIN)
         self._url = url
         self._clock = clock
-        self._lock = threading.Lock()
-        self._signed: dict[tuple[int, int], _Signed] = {}
+        self._stopwatch = stopwatch
+        self._worker = _Worker(stopwatch)
+        # The worker alone writes these, and replaces values that never change.
+        self._signed: dict[_Part, SignedList] = {}
+        self._took: dict[_Part, tuple[float, float]] = {}  # when the last one was begun and ended
+        self._period: datetime | None = None
+        self._counted: tuple[float, int] | None = None
 
-    def whole(self) -> bytes:
-        """Give the list of all that is revoked, and has not expired a lifetime of a list ago, in DER.
+    def whole(self) -> SignedList | None:
+        """Give the list of all that is revoked, and has not expired a lifetime of a list ago.
+
+        None is: it is being signed, and no other is valid. On a list that is out of date the caller waits for
+        the next for `WAIT_SECONDS` at most, and gets the old one then.
 
         Raises:
             NotFound: the CA's certificate does not let it sign lists.
             SigningFailed, LedgerUnavailable: there is none now.
         """
-        return self._list(1, 0, None)
+        return self._list(_Part(shards=1, shard=0, url=None))
 
-    def shard(self, shards: int, shard: int) -> bytes:
-        """Give one of `shards` lists, a power of two, from 0.
+    def shard(self, shards: int, shard: int) -> SignedList | None:
+        """Give one of `shards` lists, a power of two, from 0; as `whole` does.
 
         Raises:
             NotFound: there is none, or the list is not cut so small.
             SigningFailed, LedgerUnavailable: as `whole` raises them.
         """
         is_one = not shards & (shards - 1) and 0 <= shard < shards
-        if self._url is None or not is_one or shards > self._most_shards():
+        most = self._most_shards(shards) if is_one and self._url is not None else 0
+        if most is None:
+            return None
+        if self._url is None or not is_one or shards > most:
             raise NotFound("There is no such part of the revocation list.")
-        return self._list(shards, shard, f"{self._url.rstrip('/')}/v1/crl/{shards}/{shard}")
+        url = f"{self._url.rstrip('/')}/v1/crl/{shards}/{shard}"
+        return self._list(_Part(shards=shards, shard=shard, url=url))
 
     def answer(self, request_der: bytes) -> bytes:
         """Answer an OCSP request, in DER; what is no request is answered too.
@@ -112,33 +160,62 @@ class RevocationLists:
             request_der, self._issuer, self._status_of, now=self._clock(), good_for=OCSP_GOOD_FOR, responder=None
         )
 
-    def _most_shards(self) -> int:
-        """Bound how many lists there are to sign and to keep, whoever asks."""
-        return _FINER * shards_for(self._revocations.count(self._clock() - self._lifetime))
+    def _most_shards(self, shards: int) -> int | None:
+        """Bound how many lists there are to sign and to keep, whoever asks; None is: not counted yet."""
+        if shards <= _FINER:
+            return _FINER
+        counted = self._counted
+        if counted is None or counted[0] <= self._stopwatch():
+            self._worker.renew("count", self._count, has_one=counted is not None)
+        return None if self._counted is None else self._counted[1]
 
-    def _list(self, shards: int, shard: int, url: str | None) -> bytes:
+    def _count(self) -> None:
+        most = _FINER * shards_for(self._revocations.count(self._clock() - self._lifetime))
+        for part in [part for part in self._signed if part.shards > most]:
+            del self._signed[part], self._took[part]
+        self._counted = self._stopwatch() + _COUNTED_SECONDS, most
+
+    def _list(self, part: _Part) -> SignedList | None:
         if problems := list(crl_problems(self._issuer)):
             raise NotFound(f"There is no revocation list: {problems[0]}.")
-        with self._lock:  # one signs, and the others have it then
-            now, newest = self._clock(), self._revocations.newest()
-            known = self._signed.get((shards, shard))
-            if known is None or known.newest != newest or known.until <= now:
-                known = _Signed(newest, now + self._lifetime / 2, self._sign(shards, shard, url, now))
-                self._signed[shards, shard] = known
-            return known.der
+        self._worker.renew(part, lambda: self._renew(part), has_one=self._valid(part) is not None)
+        return self._valid(part)
 
-    def _sign(self, shards: int, shard: int, url: str | None, now: datetime) -> bytes:
+    def _valid(self, part: _Part) -> SignedList | None:
+        known = self._signed.get(part)
+        return None if known is None or known.next_update <= self._clock() else known
+
+    def _renew(self, part: _Part) -> None:
+        """Sign the list that is due, if it is not the last one, nor too soon after it."""
+        now, known = self._clock(), self._valid(part)
+        self._period = period_after(self._period, now)
+        change = self._revocations.newest_change(self._period)
+        edition = Edition(period=self._period, newest=-1 if change is None else change.index)
+        if known is not None:
+            is_newer = edition.period != known.edition.period or edition.newest > known.edition.newest
+            if not is_newer or self._is_too_soon(part):
+                return
+        began = self._stopwatch()
+        window = window_of(edition, None if change is None else change.time, self._lifetime, now)
+        der = self._sign(part, edition, window)
+        self._took[part] = began, self._stopwatch()
+        self._signed[part] = SignedList(edition=edition, this_update=window[0], next_update=window[1], der=der)
+
+    def _is_too_soon(self, part: _Part) -> bool:
+        work = sum(ended - began for began, ended in self._took.values())
+        return self._stopwatch() < self._took[part][1] + max(PACE_SECONDS, _PACE_SHARE * work)
+
+    def _sign(self, part: _Part, edition: Edition, window: tuple[datetime, datetime]) -> bytes:
         # RFC 5280 3.3: what is revoked stands in one more list after it has expired.
-        since = now - self._lifetime
-        revoked = [one for one in self._revocations.revoked(since) if shard_of(one.serial_number, shards) == shard]
-        number = (now - _EPOCH) // timedelta(microseconds=1)
+        all_revoked = self._revocations.revoked(edition.period - self._lifetime, edition.newest)
+        revoked = [one for one in all_revoked if shard_of(one.serial_number, part.shards) == part.shard]
         return sign_crl(
             self._issuer,
             revoked,
-            number=number,
-            this_update=now,
-            next_update=now + self._lifetime,
-            distribution_point=url,
+            number=edition.number,
+            this_update=window[0],
+            next_update=window[1],
+            distribution_point=part.url,
         )
 
     def _status_of(self, serial_number: int) -> CertificateStatus:
@@ -146,3 +223,77 @@ class RevocationLists:
         if (withdrawal := self._revocations.of_serial(name)) is not None:
             return Revoked(revoked_at=withdrawal.revoked_at, reason=withdrawal.reason)
         return Good() if self._revocations.has_serial(name) else Unknown()
+
+
+class _Work:
+    """What the worker's thread is doing, until `done`."""
+
+    def __init__(self, name: Hashable) -> None:
+        self.name = name
+        self.done = threading.Event()
+
+
+class _Worker:
+    """Does one thing at a time, each in a thread that ends with it, and remembers for a second what failed."""
+
+    def __init__(self, stopwatch: Callable[[], float]) -> None:
+        self._stopwatch = stopwatch
+        self._lock = threading.Lock()  # for as long as it takes to look at these
+        self._work: _Work | None = None
+        self._failed: dict[Hashable, tuple[float, KubemintError]] = {}
+        self._waiting = threading.BoundedSemaphore(_WAITERS)
+
+    def renew(self, name: Hashable, do: Callable[[], None], *, has_one: bool) -> None:
+        """Have this done again, and wait a bounded time for it, or not at all if something else is being done.
+
+        Raises:
+            KubemintError: as `do` raised it, unless the caller has one that will do.
+        """
+        if has_one:
+            if (work := self._begin(name, do)) is not None:
+                work.done.wait(WAIT_SECONDS)
+            return
+        can_wait = self._waiting.acquire(blocking=False)
+        try:
+            self._wait(name, do, time.monotonic() + (WAIT_SECONDS if can_wait else _SHORT_WAIT_SECONDS))
+        finally:
+            if can_wait:
+                self._waiting.release()
+
+    def _wait(self, name: Hashable, do: Callable[[], None], deadline: float) -> None:
+        is_done = False
+        while not is_done and (left := deadline - time.monotonic()) > 0:
+            self._raise_failure(name)
+            work = self._work or self._begin(name, do)
+            is_done = work is not None and work.done.wait(left) and work.name == name
+        self._raise_failure(name)
+
+    def _raise_failure(self, name: Hashable) -> None:
+        until, failure = self._failed.get(name, (0.0, None))
+        if failure is not None and self._stopwatch() < until:
+            raise type(failure)(failure.message) from failure
+
+    def _begin(self, name: Hashable, do: Callable[[], None]) -> _Work | None:
+        """Start to do it, unless something is being done, or this has just failed."""
+        with self._lock:
+            until, _ = self._failed.get(name, (0.0, None))
+            if self._work is not None or self._stopwatch() < until:
+                return None
+            work = _Work(name)
+            threading.Thread(target=self._run, args=(work, do), name="revocation-list", daemon=True).start()
+            self._work = work  # the thread cannot be done before: it needs the lock for that
+            return work
+
+    def _run(self, work: _Work, do: Callable[[], None]) -> None:
+        failure: KubemintError | None = None
+        try:
+            do()
+        except Exception as fault:  # noqa: BLE001 - the outermost shell of this thread
+            failure = fault if isinstance(fault, KubemintError) else SigningFailed(f"no list: {fault!r}")
+            _log.error("revocation list not renewed", extra={"code": failure.code}, exc_info=failure)
+        with self._lock:
+            self._failed.pop(work.name, None)
+            if failure is not None:
+                self._failed[work.name] = self._stopwatch() + _FAILED_SECONDS, failure
+            self._work = None
+        work.done.set()

@@ -13,7 +13,8 @@ from issuance.desk import NOW
 from issuance.desk import issuer as issuer_that_may_not
 from kubemint.errors import LedgerUnavailable, NotFound
 from kubemint.record import Entry
-from kubemint.revocation_lists import RevocationLists
+from kubemint.revocation_lists import PACE_SECONDS, RevocationLists, SignedList
+from kubemint.x509.crl_edition import PERIOD
 from kubemint.x509.issuer import Issuer
 from kubemint.x509.revocation import RevocationReason
 from ledger.adapters import Adapter, SqliteAdapter
@@ -42,23 +43,28 @@ def issuer() -> Issuer:
 @pytest.fixture
 def lists(bureau: Bureau, issuer: Issuer) -> RevocationLists:
     """Give the lists of what the bureau revokes."""
-    return RevocationLists(issuer, bureau.revocations, DAY, URL, lambda: bureau.now)
+
+    def stopwatch() -> float:
+        return (bureau.now - NOW).total_seconds()
+
+    return RevocationLists(issuer, bureau.revocations, DAY, URL, lambda: bureau.now, stopwatch=stopwatch)
 
 
-def _read(der: bytes) -> x509.CertificateRevocationList:
-    return x509.load_der_x509_crl(der)
+def _read(signed: SignedList | None) -> x509.CertificateRevocationList:
+    assert signed is not None
+    return x509.load_der_x509_crl(signed.der)
 
 
-def _serials(der: bytes) -> set[int]:
-    return {one.serial_number for one in _read(der)}
+def _serials(signed: SignedList | None) -> set[int]:
+    return {one.serial_number for one in _read(signed)}
 
 
 def _serial(entry: Entry) -> int:
     return int(entry.fields["serialNumber"], 16)
 
 
-def _number(der: bytes) -> int:
-    return _read(der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+def _number(signed: SignedList | None) -> int:
+    return _read(signed).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
 def test_what_stands_in_the_list(bureau: Bureau, lists: RevocationLists, issuer: Issuer) -> None:
@@ -68,6 +74,7 @@ def test_what_stands_in_the_list(bureau: Bureau, lists: RevocationLists, issuer:
     bureau.revoke(user="jane", reason=COMPROMISE)
     bureau.revoke(user="jane", reason=RevocationReason.SUPERSEDED)
     hold = bureau.revoke(user="held", reason=HOLD)
+    bureau.now += timedelta(seconds=PACE_SECONDS)
     whole = lists.whole()
     assert _read(whole).is_signature_valid(issuer.public_key)
     assert _serials(whole) == {_serial(janes), _serial(held)}
@@ -77,32 +84,56 @@ def test_what_stands_in_the_list(bureau: Bureau, lists: RevocationLists, issuer:
         for one in _read(whole)
     }
     assert reasons[_serial(janes)] is x509.ReasonFlags.key_compromise
-    bureau.now += timedelta(seconds=1)
+    bureau.now += timedelta(seconds=PACE_SECONDS)
     bureau.lift(hold)
     assert _serials(lists.whole()) == {_serial(janes)}
 
 
 def test_when_a_list_is_signed(bureau: Bureau, lists: RevocationLists) -> None:
-    """A list is given out until something is revoked or lifted, or half of its time is over; its number grows."""
+    """A list is given out until something is revoked or lifted, or its period is over; its number grows."""
     bureau.issue()
     first = lists.whole()
-    bureau.now += 11 * HOUR
-    assert lists.whole() == first
-    bureau.now += HOUR
+    bureau.now += PERIOD - timedelta(seconds=1)
+    assert lists.whole() is first
+    bureau.now += timedelta(seconds=1)
     second = lists.whole()
-    assert second != first
+    assert second is not first
     bureau.issue()
-    bureau.now += HOUR
-    assert lists.whole() == second
+    bureau.revoke(user="nobody")
+    bureau.now += timedelta(minutes=1)
+    assert lists.whole() is second
     held = bureau.revoke(user="jane", reason=HOLD)
     third = lists.whole()
-    bureau.now += HOUR
+    assert _read(third).next_update_utc == bureau.now + DAY
+    bureau.now += timedelta(minutes=1)
     bureau.lift(held)
     fourth = lists.whole()
     numbers = [_number(each) for each in (first, second, third, fourth)]
     assert numbers == sorted(set(numbers))
-    update = _read(fourth).next_update_utc
-    assert update == bureau.now + DAY
+    assert (len(_serials(third)), len(_serials(fourth))) == (2, 0)
+
+
+def test_a_stream_of_revocations(bureau: Bureau, lists: RevocationLists) -> None:
+    """After quiet a revocation is in the next list at once, in a stream within the pace, and none is forgotten."""
+    found = []
+    for user in ("jane", "joe", "jim"):
+        bureau.issue(user)
+        bureau.revoke(user=user)
+        found.append(len(_serials(lists.whole())))
+        bureau.now += timedelta(seconds=PACE_SECONDS / 2)
+    assert found == [1, 1, 3]
+
+
+def test_what_was_there_before_the_retention(bureau: Bureau, lists: RevocationLists, issuer: Issuer) -> None:
+    """Numbers do not go back when rows of what expired long ago are dropped."""
+    bureau.issue()
+    bureau.revoke(user="jane")
+    first = lists.whole()
+    bureau.now += 2 * DAY
+    before = lists.whole()
+    bureau.adapter.execute("DELETE FROM revoked_certificates")
+    after = RevocationLists(issuer, bureau.revocations, DAY, URL, lambda: bureau.now).whole()
+    assert _number(first) < _number(before) == _number(after)
 
 
 def test_what_has_just_expired(bureau: Bureau, lists: RevocationLists) -> None:
@@ -157,7 +188,7 @@ def test_a_ca_that_may_sign_no_lists(bureau: Bureau) -> None:
 
 @pytest.mark.parametrize("ask", [lambda lists: lists.whole(), lambda lists: lists.shard(1, 0)])
 def test_a_ledger_that_is_away(
-    bureau: Bureau, lists: RevocationLists, ask: Callable[[RevocationLists], bytes]
+    bureau: Bureau, lists: RevocationLists, ask: Callable[[RevocationLists], object]
 ) -> None:
     """Where it cannot be read what is revoked, there is no list that says that nothing is."""
     bureau.adapter.execute("ALTER TABLE revocations RENAME TO away")

@@ -51,6 +51,14 @@ class Withdrawal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An entry that changed what is revoked, and its time."""
+
+    index: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Digests:
     """What finds revoked certificates: SHA-256 of each and of its twin, serial numbers, and users' names."""
 
@@ -146,6 +154,27 @@ class RevocationReader:
         with self._reading() as connection:
             return max(-1 if found is None else int(found) for found in connection.execute(query).one())
 
+    def newest_change(self, old: datetime) -> Change | None:
+        """Give the newest entry that hit a certificate or lifted a hold, or is older than `old`.
+
+        What old revocations hit may have been dropped since: they count as if all of them had hit something, so
+        that the answer never goes back, with one `old` or a later one.
+        """
+        hits, columns, entries = tables.revoked_certificates.c, tables.revocations.c, tables.entries.c
+        is_old = select(columns.entry_index).where(columns.revoked_at < int(old.timestamp()))
+        # The last of an index each.
+        newest = select(
+            select(func.max(hits.revocation_index)).scalar_subquery(),
+            select(func.max(columns.lifted_index)).scalar_subquery(),
+            is_old.order_by(columns.entry_index.desc()).limit(1).scalar_subquery(),
+        )
+        with self._reading() as connection:
+            index = max((found for found in connection.execute(newest).one() if found is not None), default=None)
+            if index is None:
+                return None
+            time = connection.execute(select(entries.time).where(entries.index == index)).scalar_one()
+        return Change(index=int(index), time=datetime.fromisoformat(time))
+
     def is_on_record(self, credential_id: str) -> bool:
         """Tell whether a certificate was issued here."""
         columns = tables.certificates.c
@@ -191,10 +220,13 @@ class RevocationReader:
                 users=[*dict.fromkeys(row.user for row in rows if row.user is not None)],
             )
 
-    def revoked(self, now: datetime) -> Iterator[RevokedCertificate]:
-        """Walk over all that is revoked and has not expired, each certificate once, by serial number."""
+    def revoked(self, now: datetime, newest: int | None = None) -> Iterator[RevokedCertificate]:
+        """Walk over all that is revoked and has not expired, each certificate once, by serial number.
+
+        With `newest` it is what was revoked when this was the newest entry, whatever came since.
+        """
         columns, revocations = tables.revoked_certificates.c, tables.revocations.c
-        query = _in_force(select(columns.serial_number, revocations.revoked_at, revocations.reason))
+        query = _in_force(select(columns.serial_number, revocations.revoked_at, revocations.reason), newest)
         query = query.where(columns.not_after >= int(now.timestamp()))
         last = None
         for rows in self._walk(query, (columns.serial_number, columns.revocation_index), true()):
@@ -257,15 +289,20 @@ def _credential_ids(digests: Sequence[Any]) -> Iterator[str]:
     return (f"{CREDENTIAL_ID_PREFIX}{bytes(digest).hex()}" for digest in digests if digest is not None)
 
 
-def _in_force(query: Select[Any]) -> Select[Any]:
-    """Ask of what was hit by revocations that nobody has lifted.
+def _in_force(query: Select[Any], newest: int | None = None) -> Select[Any]:
+    """Ask of what was hit by revocations that nobody has lifted, now or when `newest` was the newest entry.
 
     Every hit has its revocation. That the join is an outer one keeps SQLite from going through the revocations
     first, and sorting all that they hit, for each page of a walk.
     """
     hits, revocations = tables.revoked_certificates, tables.revocations
     joined = hits.outerjoin(revocations, revocations.c.entry_index == hits.c.revocation_index)
-    return query.select_from(joined).where(revocations.c.lifted_index.is_(None))
+    lifted = revocations.c.lifted_index
+    if newest is None:
+        return query.select_from(joined).where(lifted.is_(None))
+    was_not_lifted = lifted.is_(None) | (lifted > newest)
+    # A sum is in no index: the walk keeps to the one that has its order.
+    return query.select_from(joined).where(hits.c.revocation_index + 0 <= newest, was_not_lifted)
 
 
 def _withdrawals(connection: Connection, condition: Any, key: Any) -> dict[Any, Withdrawal]:

@@ -1,11 +1,17 @@
 """Revocation lists and OCSP: for proxies and other services, open to all as RFC 5280 and RFC 6960 have them."""
 
 import base64
+from datetime import datetime
 from typing import Final
 
+from cryptography import x509
+from cryptography.x509 import ocsp as ocsp_messages
 from flask import Blueprint, Response, request
+from werkzeug.http import http_date
 
 from kubemint.errors import LedgerUnavailable, SigningFailed
+from kubemint.revocation_lists import SignedList
+from kubemint.web.problems import problem
 from kubemint.web.request_context import current_service
 from kubemint.web.submissions import read_body
 from kubemint.x509.ocsp import INTERNAL_ERROR, TRY_LATER, request_from_path
@@ -16,6 +22,8 @@ CRL: Final = "application/pkix-crl"  # RFC 5280 4.2.1.13
 PEM: Final = "application/x-pem-file"
 OCSP_REQUEST: Final = "application/ocsp-request"  # RFC 6960 A.1
 OCSP_RESPONSE: Final = "application/ocsp-response"
+CRL_MAX_AGE_SECONDS: Final = 5  # a list may change at any time: no longer than a list is given out after that
+OCSP_MAX_AGE_SECONDS: Final = 300  # a revocation counts for who asks within this
 _LINE: Final = 64  # RFC 7468 2
 
 
@@ -39,8 +47,27 @@ def ocsp() -> Response:
 
 @blueprint.get("/v1/ocsp/<path:encoded>")
 def ocsp_by_get(encoded: str) -> Response:
-    """Answer the same, where the question stands in the path."""
-    return _ocsp(request_from_path(encoded) or b"")
+    """Answer the same, where the question stands in the path; what was signed for no nonce may be kept."""
+    response = _ocsp(request_from_path(encoded) or b"")
+    answer = ocsp_messages.load_der_ocsp_response(response.get_data())
+    if answer.response_status is ocsp_messages.OCSPResponseStatus.SUCCESSFUL and not _has_nonce(answer):
+        _let_keep(response, answer.this_update_utc, answer.next_update_utc)
+    return response
+
+
+def _has_nonce(answer: ocsp_messages.OCSPResponse) -> bool:
+    return any(isinstance(each.value, x509.OCSPNonce) for each in answer.extensions)
+
+
+def _let_keep(response: Response, begins: datetime, ends: datetime | None) -> None:
+    """RFC 5019 6.2: until the next answer is due."""
+    if ends is None:
+        return
+    left = (ends - current_service().clock()).total_seconds()
+    seconds = max(0, min(int(left), OCSP_MAX_AGE_SECONDS))
+    response.headers["Cache-Control"] = f"max-age={seconds}, public, no-transform, must-revalidate"
+    response.headers["Last-Modified"] = http_date(begins)
+    response.headers["Expires"] = http_date(ends)
 
 
 def _ocsp(request_der: bytes) -> Response:
@@ -54,9 +81,27 @@ def _ocsp(request_der: bytes) -> Response:
     return Response(answer, 200, mimetype=OCSP_RESPONSE)
 
 
-def _crl(der: bytes) -> Response:
-    if request.accept_mimetypes.best_match([CRL, PEM], default=CRL) == PEM:
-        encoded = base64.b64encode(der).decode("ascii")
-        lines = "\n".join(encoded[start : start + _LINE] for start in range(0, len(encoded), _LINE))
-        return Response(f"-----BEGIN X509 CRL-----\n{lines}\n-----END X509 CRL-----\n", 200, mimetype=PEM)
-    return Response(der, 200, mimetype=CRL)
+def _crl(signed: SignedList | None) -> Response:
+    if signed is None:
+        return problem(503, "ledger-unavailable", "The revocation list is being signed; ask again.")
+    is_pem = request.accept_mimetypes.best_match([CRL, PEM], default=CRL) == PEM
+    # A weak tag: another process signs the same list with other octets.
+    tag = f"{signed.edition.number:x}{'-pem' if is_pem else ''}"
+    if request.if_none_match.contains_weak(tag):
+        response = Response(status=304)
+    elif is_pem:
+        response = Response(_pem(signed.der), 200, mimetype=PEM)
+    else:
+        response = Response(signed.der, 200, mimetype=CRL)
+    response.set_etag(tag, weak=True)
+    response.vary.add("Accept")
+    response.headers["Cache-Control"] = f"public, max-age={CRL_MAX_AGE_SECONDS}, must-revalidate"
+    # Told, and not asked for: two lists may be of one second, and one would then hide the other.
+    response.headers["Last-Modified"] = http_date(signed.this_update)
+    return response
+
+
+def _pem(der: bytes) -> str:
+    encoded = base64.b64encode(der).decode("ascii")
+    lines = "\n".join(encoded[start : start + _LINE] for start in range(0, len(encoded), _LINE))
+    return f"-----BEGIN X509 CRL-----\n{lines}\n-----END X509 CRL-----\n"
