@@ -118,21 +118,27 @@ class RevocationDesk:
     draw_name: Callable[[], str]
 
     def preview(self, wish: Wish, requester: Requester) -> int:
-        """Count what a revocation would hit now. Raises as `revoke` does; nothing is recorded."""
+        """Count what a revocation would hit now, be it nothing. Raises as `revoke` does; nothing is recorded."""
         selector = self._permitted(wish, requester, self.current_policy())
         return self.revocations.count_hits(selector, self.clock())
 
     def revoke(self, wish: Wish, requester: Requester) -> Done:
         """Take back what fits and is on record now. On return it is durable, and counts.
 
+        An operator's revocation is kept whatever it hits; of others, nothing that changes nothing is.
+
         Raises:
             NotPermitted: the requester may not revoke this.
+            NotFound: nothing fits of what a requester that is no operator may revoke.
             RevocationConflict: it cannot be meant like this.
             IdempotencyConflict: the key stands for something else.
             LedgerUnavailable: it is not recorded, or that cannot be told; the same may be sent again.
         """
         policy, now = self.current_policy(), self.clock()
         selector = self._permitted(wish, requester, policy)
+        if not policy.roles.may_operate(requester) and not self.revocations.count_hits(selector, now):
+            # The same answer, whether there is none or it is another's: who asks learns nothing of others.
+            raise NotFound("No certificate that counts and is yours to revoke fits; nothing was recorded.")
         return self._record(
             RevocationOrder(
                 revocation=self.draw_name(),
@@ -143,7 +149,7 @@ class RevocationDesk:
                 time=now,
                 policy_version=policy.version,
                 suspend_until=wish.suspend_until,
-                blocks_keys=_blocks_keys(wish) and self._has_the_key(selector, requester, policy, now),
+                blocks_keys=_blocks_keys(wish),  # of others than operators only keys that are theirs: one was hit
                 idempotency_key=wish.idempotency_key,
                 request_id=wish.http_request_id,
             )
@@ -232,7 +238,7 @@ class RevocationDesk:
                 "Say what is to be revoked.", (_reason("selector-empty", "it means everything"),)
             )
         if wish.suspend_until is not None:
-            _check_suspension(wish, self.clock())
+            _check_suspension(wish.selector, wish.suspend_until, self.clock())
         if policy.roles.may_operate(requester):
             return wish.selector
         if wish.suspend_until is not None:
@@ -242,12 +248,6 @@ class RevocationDesk:
         if wish.selector.requester not in {None, requester.identity}:
             raise NotPermitted("Only operators may revoke what others asked for.")
         return replace(wish.selector, requester=requester.identity)
-
-    def _has_the_key(self, selector: Selector, requester: Requester, policy: Policy, now: datetime) -> bool:
-        """Tell whether a key that is named is the requester's to revoke: public keys of others are no secret."""
-        if selector.public_key_sha256 is None or policy.roles.may_operate(requester):
-            return True
-        return self.revocations.count_hits(selector, now) > 0
 
     def _record(self, order: RevocationOrder) -> Done:
         return self._append(revoked_event(order), _once(order.ordered_by))
@@ -278,16 +278,17 @@ def _blocks_keys(wish: Wish) -> bool:
     return wish.reason is RevocationReason.KEY_COMPROMISE or wish.selector.public_key_sha256 is not None
 
 
-def _check_suspension(wish: Wish, now: datetime) -> None:
-    if wish.selector.user is None and wish.selector.group is None:
+def _check_suspension(selector: Selector, until: datetime, now: datetime) -> None:
+    if selector.user is None and selector.group is None:
         reason = _reason("suspension-of-nobody", "only a user or a group can be suspended: name one")
-        raise RevocationConflict("This cannot be suspended.", (reason,))
-    if not wish.selector.is_suspendable:
+    elif not selector.is_suspendable:
         message = "all of a user or of a group is suspended: name one of them and nothing else"
-        raise RevocationConflict("This cannot be suspended.", (_reason("suspension-too-wide", message),))
-    if wish.suspend_until is not None and wish.suspend_until <= now:
+        reason = _reason("suspension-too-wide", message)
+    elif until <= now:
         reason = _reason("suspension-over", "the suspension would be over already")
-        raise RevocationConflict("This cannot be suspended.", (reason,))
+    else:
+        return
+    raise RevocationConflict("This cannot be suspended.", (reason,))
 
 
 def _once(requester: Requester) -> tuple[Condition, ...]:

@@ -88,6 +88,14 @@ REFUSALS = {
         403,
         "not-permitted",
     ),
+    "nothing of one's own": (REVOKE, "requester", {"json_body": {"select": {"user": "x"}}}, 404, "not-found"),
+    "a date": (
+        REVOKE,
+        "operator",
+        {"json_body": {"select": {"issuedSince": "2026-01-01"}}},
+        422,
+        "unacceptable-request",
+    ),
     "a suspension by a requester": (
         REVOKE,
         "requester",
@@ -201,6 +209,15 @@ def test_strangers_are_paced(listing: RunningService) -> None:
 
     assert {answer.status for answer in answers} == {400, 429}
     assert [reason["code"] for reason in paced[0].json()["reasons"]] == ["calls-too-many"]
+
+
+def test_requesters_are_paced(listing: RunningService) -> None:
+    """Who is no operator and orders too often must be told so, and when to come again."""
+    body = {"select": {"user": "nobody"}, "preview": True}
+    answers = [call(listing, REVOKE, "webhook", json_body=body) for _ in range(60)]  # nobody else orders by it
+
+    assert {answer.status for answer in answers} == {200, 429}
+    assert int(answers[-1].headers["Retry-After"]) <= 2
 
 
 @pytest.mark.parametrize(("path", "token", "sent", "status", "code"), REFUSALS.values(), ids=REFUSALS)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from issuance.desk import NOW
-from kubemint.errors import NotPermitted, RequestRefused, RevocationConflict
+from kubemint.errors import NotFound, NotPermitted, RequestRefused, RevocationConflict
 from kubemint.ledger import tables
 from kubemint.requester import Requester
 from ledger.adapters import Adapter, SqliteAdapter, stored
@@ -26,6 +26,13 @@ def adapter(tmp_path: Path) -> Iterator[Adapter]:
 
 def _codes(conflict: RevocationConflict) -> list[str]:
     return [reason.code for reason in conflict.reasons]
+
+
+def _not_found(bureau: Bureau, who: Requester, **wish: Any) -> str:
+    """Give what is said where nothing is hit."""
+    with pytest.raises(NotFound) as missing:
+        bureau.revoke(who, **wish)
+    return missing.value.message
 
 
 @pytest.mark.parametrize("who", [ANN, BOB])
@@ -54,21 +61,50 @@ def test_requesters_revoke_their_own_alone(bureau: Bureau, by: str) -> None:
 
 
 def test_what_others_asked_for(bureau: Bureau) -> None:
-    """A requester that names another's certificates hits none, or is told that it may not."""
+    """Another's certificates are as if they were not there, or a requester is told that it may not."""
     others = bureau.issue(by=OTHER)
-    assert bureau.revoke(ASKER, serial_number=others.fields["serialNumber"]).certificates == 0
-    assert bureau.revoke(ASKER, credential_id=others.fields["credentialId"]).certificates == 0
+    said = set()
+    for selector in (
+        {"serial_number": others.fields["serialNumber"]},
+        {"serial_number": "7f"},
+        {"credential_id": others.fields["credentialId"]},
+        {"credential_id": "X509SHA256=" + "0" * 64},
+        {"public_key_sha256": of_key(others)},
+        {"user": "jane"},
+        {"user": "nobody"},
+    ):
+        assert bureau.preview(ASKER, **selector) == 0
+        said.add(_not_found(bureau, ASKER, **selector))
+    assert len(said) == 1
     for act in (bureau.revoke, bureau.preview):
         with pytest.raises(NotPermitted):
             act(ASKER, requester="token:other")
     assert bureau.is_revoked(others) == [False]
+    assert bureau.kinds() == ["issued"]
+
+
+def test_what_has_expired(bureau: Bureau) -> None:
+    """What a requester has of old is no reason for an entry; an operator's order is kept whatever it hits."""
+    bureau.issue()
+    bureau.now += 5 * HOUR
+    _not_found(bureau, ASKER, user="jane")
+    assert bureau.kinds() == ["issued"]
+    assert bureau.revoke(ANN, user="jane").certificates == 0
+    assert bureau.kinds() == ["issued", "revoked"]
+
+
+def test_a_token_that_hit_nothing(bureau: Bureau) -> None:
+    """A single-use token that hit nothing was not used."""
+    bureau.issue()
+    asker = once(ASKER, "t1")
+    _not_found(bureau, asker, user="nobody")
+    assert bureau.revoke(asker, user="jane").certificates == 1
 
 
 def test_keys_of_others(bureau: Bureau) -> None:
     """A requester keeps no key out that is not in a certificate of its own: public keys are no secret."""
     others, own = bureau.issue(by=OTHER, key="theirs"), bureau.issue(by=ASKER, key="ours")
-    record = bureau.revoke(ASKER, public_key_sha256=of_key(others), reason=COMPROMISE)
-    assert (record.certificates, record.entry.fields["blocksKeys"]) == (0, False)
+    _not_found(bureau, ASKER, public_key_sha256=of_key(others), reason=COMPROMISE)
     assert bureau.issue(by=OTHER, key="theirs").fields["user"] == "jane"
     record = bureau.revoke(ASKER, public_key_sha256=of_key(own), reason=COMPROMISE)
     assert (record.certificates, record.entry.fields["blocksKeys"]) == (1, True)
@@ -89,7 +125,7 @@ def test_auditors_revoke_nothing(bureau: Bureau) -> None:
     """An auditor reads: what it selects is its own, and it has none."""
     entry = bureau.issue()
     assert bureau.preview(SIEM, user="jane") == 0
-    assert bureau.revoke(SIEM, user="jane").certificates == 0
+    _not_found(bureau, SIEM, user="jane")
     assert bureau.is_revoked(entry) == [False]
     with pytest.raises(NotPermitted):
         bureau.revoke(SIEM, requester="token:requester")
@@ -107,7 +143,7 @@ def test_a_holder_revokes_the_certificate_in_hand(bureau: Bureau) -> None:
         {"issued_since": NOW - HOUR},
     ):
         assert bureau.preview(holder, **selector) == 0
-        assert bureau.revoke(holder, **selector).certificates == 0
+        _not_found(bureau, holder, **selector)
     with pytest.raises(NotPermitted):
         bureau.revoke(holder, requester="token:requester")
     assert bureau.revoke(holder, credential_id=entry.fields["credentialId"]).certificates == 1

@@ -8,10 +8,10 @@ from typing import Any, Final
 from flask import Blueprint, Response, g
 from marshmallow import ValidationError
 
-from kubemint.errors import NotFound
+from kubemint.errors import NotFound, Reason, UnacceptableRequest
 from kubemint.revocation import Done, RevocationRecord, Wish
 from kubemint.selector import Selector
-from kubemint.web.pace import Pace
+from kubemint.web.pace import Pace, Paces
 from kubemint.web.request_context import current_requester, current_service
 from kubemint.web.responses import json_response
 from kubemint.web.schemas import (
@@ -29,15 +29,25 @@ _WISH: Final = RevocationSchema()
 _KEY: Final = KeyRevocationSchema()
 _LIFT: Final = LiftSchema()
 _KEY_STATEMENTS: Final = Pace(per_second=2, at_once=10)  # strangers' CSRs; each walks over all valid certificates
+_ORDERS: Final = Paces(  # of those who are no operators: each looks for certificates, and may be kept for ever
+    per_second=0.5, at_once=20, most=10_000, told="requesters may ask this once in two seconds"
+)
+_MOMENTS: Final = {  # where they stand in the body
+    "issued_since": "select.issuedSince",
+    "issued_until": "select.issuedUntil",
+    "suspend_until": "suspendUntil",
+}
 _REVOCATION: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 @blueprint.post("/v1/revocations")
 def create() -> Response:
     """Revoke, or with `preview` count what would be."""
-    requester = current_requester()
+    requester, service = current_requester(), current_service()
+    if not service.policy.roles.may_operate(requester):
+        _ORDERS.take(requester.identity, service.clock())
     said = read_json(_WISH)
-    desk = current_service().revocation_desk
+    desk = service.revocation_desk
     wish = Wish(
         selector=Selector(**_in_utc(said["select"])),
         reason=said["reason"],
@@ -130,14 +140,21 @@ def _in_utc(said: Mapping[str, Any]) -> dict[str, Any]:
     """Give what was said with its moments in UTC, in which they are recorded.
 
     Raises:
+        UnacceptableRequest: one has no zone, such as a date.
         ValidationError: one is before the first year or after the last.
     """
+    moments = {name: value for name, value in said.items() if isinstance(value, datetime)}
+    if vague := [_without_zone(name) for name, moment in moments.items() if moment.tzinfo is None]:
+        raise UnacceptableRequest("A time without its zone could mean several moments.", vague)
     try:
-        return {
-            name: value.astimezone(UTC) if isinstance(value, datetime) else value for name, value in said.items()
-        }
+        return {**said, **{name: moment.astimezone(UTC) for name, moment in moments.items()}}
     except OverflowError:
         raise ValidationError("A moment must be between the years 1 and 9999 in UTC.") from None
+
+
+def _without_zone(name: str) -> Reason:
+    message = "must be a time of day with its zone, such as 2026-11-23T05:00:00Z"
+    return Reason(code="time-without-zone", message=message, path=_MOMENTS[name])
 
 
 def _answer(done: Done, status: int) -> Response:

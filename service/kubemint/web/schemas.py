@@ -132,8 +132,9 @@ class SelectorSchema(StrictSchema):
     public_key_sha256 = Text(data_key="publicKeySha256", validate=validate.Regexp(r"^[0-9a-f]{64}\Z"))
     requester = Text(validate=validate.Length(max=_REASON_MAX))
     profile = Text(validate=validate.Length(max=_NAME_MAX))
-    issued_since = fields.AwareDateTime(data_key="issuedSince", format="iso", default_timezone=UTC)
-    issued_until = fields.AwareDateTime(data_key="issuedUntil", format="iso", default_timezone=UTC)
+    # Taken without a zone, too, and refused with the reason: a guess may be hours wide of what is meant.
+    issued_since = fields.DateTime(data_key="issuedSince", format="iso")
+    issued_until = fields.DateTime(data_key="issuedUntil", format="iso")
 
 
 class RevocationSchema(StrictSchema):
@@ -142,7 +143,7 @@ class RevocationSchema(StrictSchema):
     select = fields.Nested(SelectorSchema, required=True)
     reason = fields.Enum(RevocationReason, by_value=True, load_default=RevocationReason.UNSPECIFIED)
     note = Text(validate=validate.Length(max=_REASON_MAX), load_default="")
-    suspend_until = fields.AwareDateTime(data_key="suspendUntil", format="iso", default_timezone=UTC)
+    suspend_until = fields.DateTime(data_key="suspendUntil", format="iso")  # with its zone, as those above
     preview = Flag(load_default=False)
 
 
