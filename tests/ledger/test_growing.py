@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import update
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.batch import Batch
-from kubemint.ledger.growing import Head, LogKeys, Sealer
+from kubemint.ledger.growing import Head, LogKeys, Sealer, unknown_signers
 from kubemint.ledger.schema import migrate
 from kubemint.ledger.statements import Statements
 from kubemint.ledger.writer import LedgerWriter
@@ -311,3 +313,24 @@ def _put(adapter: Adapter, head: Head) -> None:
     values = {"size": head.size, "frontier": head.frontier, "checkpoint": head.checkpoint}
     with adapter.engine.begin() as connection:
         connection.execute(update(tables.head).values(values))
+
+
+def test_who_has_signed() -> None:
+    """The keys that a note names under its log's own name are told, but not where one of them is known."""
+    old, new, other = (
+        NoteSigner(name, Ed25519PrivateKey.generate()) for name in ("log.test/a", "log.test/a", "log.test/b")
+    )
+    note = old.sign(Checkpoint(origin="log.test/a", size=0, root=bytes(32)).text)
+    told = f"key {old.verifier.key_id.hex()} of 'log.test/a'"
+    assert unknown_signers(note, [new.verifier]) == told
+    assert unknown_signers(note, [new.verifier, old.verifier]) is None
+    line = other.sign(note.partition("\n\n")[0] + "\n").splitlines()[-1]
+    assert unknown_signers(f"{note}{line}\n", [new.verifier]) == told
+    assert unknown_signers(other.sign("log.test/a\n0\n"), [new.verifier]) is None
+
+
+@given(st.text() | st.builds("log.test/a\n\n— log.test/a {}\n".format, st.text()))
+def test_who_has_signed_garbage(note: str) -> None:
+    """Whatever stands in the place of a note, nothing is raised, and what is told has one line."""
+    told = unknown_signers(note, ())
+    assert told is None or told.isprintable()

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from commands.cli import Ran, environment, failed_cleanly, kubemint
-from kubemint.transparency.checkpoint import NoteVerifier, open_checkpoint
+from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier, open_checkpoint
 from kubemint.transparency.notation import encode_base64
 from kubemint.transparency.tree import leaf_hash
 from running_service import RunningService
@@ -125,6 +126,22 @@ def test_a_running_service(home: Home) -> None:
     assert len(report["notChecked"]) == 1
     report = home.verified("--key", home.key, *home.there, "--issuer", str(home.service.tls_ca_file))
     assert {one["code"] for one in report["findings"]} == {"certificate-differs"}
+    told = report["findings"][0]["message"]
+    assert "is signed by another CA (CN=kubemint, key " in told
+    assert told.endswith("after a change of CA: --issuer FILE with all of them")
+
+
+def test_the_key_of_another(home: Home) -> None:
+    """A log that another key has signed is told with both keys, here and over HTTP, and what to do about it."""
+    signer = NoteSigner(NoteVerifier.from_vkey(home.key).name, Ed25519PrivateKey.generate())
+    other = signer.verifier.key_id.hex()
+    for arguments in ((), home.there):
+        ran = home.log("verify", "--key", signer.vkey, *arguments)
+        assert ran.code == 1
+        told = f"signed by key {home.key.split('+')[1]} of '{signer.name}', and known is {other}; if log.key was"
+        assert told in ran.output.splitlines()[0]
+        assert ran.output.startswith("checkpoint-unsigned: ")
+        assert home.log("verify", "--key", signer.vkey, "--key", home.key, *arguments).code == 0
 
 
 def test_a_running_service_without_its_key(home: Home) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from csrs import pem, private_key
+from kubemint.config import load
+from kubemint.transparency.checkpoint import NoteVerifier
+from kubemint.wiring import log_keys_of
 from running_service import RunningService
 from service.workspaces import change_yaml, make_workspace, refusal_to_start
 
@@ -146,8 +151,25 @@ def test_a_ledger_in_a_folder_that_is_not_there(config: Path) -> None:
 
 
 def test_a_ledger_that_another_key_has_signed(config: Path) -> None:
-    """With a log key that did not sign the ledger nothing is served, and the line says what was not signed."""
-    key = Ed25519PrivateKey.generate()
-    pem_octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    """With a log key that did not sign the ledger nothing is served; the line names both keys, and the way out."""
+    former = _log_key(config)
+    pem_octets = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     config.with_name("log.key").write_bytes(pem_octets)
+    now, said = _log_key(config), _start(config)
+    signed = f"log.key: the newest checkpoint is signed by key {former.key_id.hex()} of '{former.name}'"
+    assert f"{signed}, and log.key is {now.key_id.hex()} of '{now.name}'. If log.key was replaced, put" in said
+    assert "under log.formerKeys until an entry has been written since (docs/incidents.md)" in said
+
+
+def test_a_ledger_with_a_signature_that_does_not_hold(config: Path) -> None:
+    """Under a checkpoint that only says that the log's key has signed it, nothing is served."""
+    with closing(sqlite3.connect(config.with_name("ledger.db"))) as ledger, ledger:
+        (note,) = ledger.execute("SELECT checkpoint FROM head").fetchone()
+        place = note.rindex(" ") + 20
+        changed = note[:place] + ("A" if note[place] != "A" else "B") + note[place + 1 :]
+        ledger.execute("UPDATE head SET checkpoint = ?", (changed,))
     assert "the head of the ledger is not what was signed" in _start(config)
+
+
+def _log_key(config: Path) -> NoteVerifier:
+    return log_keys_of(load(config)).signer.verifier

@@ -20,6 +20,7 @@ from kubemint.client.terms import printable
 from kubemint.commands.log_source import open_ledger, published_log, source_options
 from kubemint.errors import InvalidProof
 from kubemint.ledger.verification import Kept, Known, verify_ledger, verify_published
+from kubemint.ledger.verify_entries import signed_by_another
 from kubemint.ledger.verify_findings import Finding, FindingCode, NotChecked, Outcome, Progress
 from kubemint.ledger.verify_seen import read_anchors, read_seen
 from kubemint.signing.pem import load_certificates
@@ -90,7 +91,9 @@ def _verify_receipt(options: dict[str, Any]) -> Iterator[Outcome]:
         return
     issuers = _issuers(options["issuer_file"])
     if issuers and (differences := recorded_differences(certificate_der, fields, issuers)):
-        message = f"the certificate is not what was asked for: {', '.join(differences)}"
+        message = f"the certificate says something else than the entry: {', '.join(differences)}"
+        if differences == ("issuer",):
+            message = f"the certificate is {signed_by_another(certificate_der)}"
         yield Finding(code=FindingCode.CERTIFICATE_DIFFERS, message=message, index=receipt.index)
 
 

@@ -15,7 +15,15 @@ from sqlalchemy import Connection
 from kubemint.errors import InvalidProof, LedgerDamaged, LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.statements import Cursor, Statements
-from kubemint.transparency.checkpoint import Checkpoint, NoteSigner, NoteVerifier, open_checkpoint
+from kubemint.transparency.checkpoint import (
+    Checkpoint,
+    NoteSigner,
+    NoteVerifier,
+    note_text,
+    open_checkpoint,
+    signature_lines,
+)
+from kubemint.transparency.notation import decode_base64
 from kubemint.transparency.tiles import TILE_WIDTH, Tile, full_tiles_between, tile_root
 from kubemint.transparency.tree import Frontier, grow
 
@@ -97,10 +105,40 @@ class Sealer:
         self._known = head
 
     def _check_signature(self, head: Head, frontier: Frontier) -> None:
-        signed = self._keys.open(head.checkpoint)
+        try:
+            signed = self._keys.open(head.checkpoint)
+        except InvalidProof:
+            if (others := unknown_signers(head.checkpoint, self._keys.verifiers)) is None:
+                raise
+            raise LedgerDamaged(_signed_by_others(others, self._keys.signer.verifier)) from None
         if (signed.size, signed.root) != (head.size, frontier.root()):
             raise InvalidProof(f"its checkpoint is of {signed.size} entries, or of others")
         self.remember(head)
+
+
+def unknown_signers(unverified_note: str, verifiers: Sequence[NoteVerifier]) -> str | None:
+    """Tell which keys a log's note names as its signers; None if it names one that is known, or none at all.
+
+    That is what the note says of itself. The lines of witnesses are under other names than the log's.
+    """
+    try:
+        origin = note_text(unverified_note).partition("\n")[0]
+        lines = [line.split(" ") for line in signature_lines(unverified_note)]
+        ids = [decode_base64(octets)[:4].hex() for _, name, octets in lines if name == origin]
+    except InvalidProof:
+        return None
+    known = {verifier.key_id.hex() for verifier in verifiers if verifier.name == origin}
+    if not ids or known.intersection(ids):
+        return None
+    return f"key {', '.join(ids[:3])} of {origin[:200]!a}"
+
+
+def _signed_by_others(others: str, known: NoteVerifier) -> str:
+    return (
+        f"log.key: the newest checkpoint is signed by {others}, and log.key is {known.key_id.hex()} of "
+        f"{known.name!a}. If log.key was replaced, put the public key of the old one under log.formerKeys until "
+        "an entry has been written since (docs/incidents.md); if not, this is not the ledger that this key signed"
+    )
 
 
 def read_head(cursor: Cursor, statements: Statements) -> Head:

@@ -1,6 +1,7 @@
 """What an entry says, once its bytes are those that were hashed: can it be read, is it true of itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,23 @@ def _findings(entry: StoredEntry, told: ToldEntry, issuers: Sequence[x509.Certif
     if told.kind is not EventKind.ISSUED:
         return
     der = recorded_der(told.fields)
+    named = f"the certificate of entry {entry.index}"
     differences = ("certificate",) if der is None else recorded_differences(der, told.fields, issuers)
-    if differences:
-        message = f"the certificate of entry {entry.index} says something else than it: {', '.join(differences)}"
+    if said := ", ".join(name for name in differences if name != "issuer"):
+        message = f"{named} says something else than it: {said}"
         yield Finding(code=FindingCode.CERTIFICATE_DIFFERS, message=message, index=entry.index)
+    if der is not None and "issuer" in differences:
+        message = f"{named} is {signed_by_another(der)}"
+        yield Finding(code=FindingCode.CERTIFICATE_DIFFERS, message=message, index=entry.index)
+
+
+def signed_by_another(certificate_der: bytes) -> str:
+    """Say of a certificate that none of the CAs that issue has signed it, and which one it names itself."""
+    certificate = x509.load_der_x509_certificate(certificate_der)
+    named = certificate.issuer.rfc4514_string() or "without a name"
+    with suppress(x509.ExtensionNotFound, ValueError):
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        if (key_id := extension.value.key_identifier) is not None:
+            named += f", key {key_id.hex(':').upper()}"  # as openssl writes it: CAs may have the same name
+    told = f"signed by another CA ({named[:300]}) than the configuration's or --issuer's"
+    return f"{told}; after a change of CA: --issuer FILE with all of them"

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from kubemint.errors import InvalidProof
+from kubemint.ledger.growing import unknown_signers
 from kubemint.ledger.verify_findings import Finding, FindingCode
 from kubemint.transparency.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
 from kubemint.transparency.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_path, tile_root
@@ -165,6 +166,10 @@ def opened(note: str, verifiers: Sequence[NoteVerifier]) -> Checkpoint:
             return open_checkpoint(note, verifier)
         except InvalidProof as one:
             fault = one
+    if verifiers and (others := unknown_signers(note, verifiers)) is not None:
+        known = ", ".join(verifier.key_id.hex() for verifier in verifiers)
+        told = f"signed by {others}, and known is {known}; if log.key was replaced: --key twice, old and new"
+        raise InvalidProof(f"{told} (docs/incidents.md)")
     raise fault
 
 
