@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from client.revoking import Terminal
 from commands.cli import Ran, failed_cleanly, kubemint
 from csrs import good_csr
+from kubemint.commands.served_names import served_names
 from kubemint.commands.workspace import CaSource, Listen, create_workspace
 from kubemint.x509.generate import generate_key, self_signed_ca
 
@@ -178,7 +179,44 @@ def served_by(ca: x509.Certificate, ca_key: Any) -> bytes:
     now, own = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
     name = x509.load_der_x509_csr(good_csr(user="kubemint.example.com")).subject
     builder = x509.CertificateBuilder(ca.subject, name, own.public_key(), 7, now, now + timedelta(hours=1))
+    names = x509.SubjectAlternativeName([x509.DNSName("kubemint.example.com")])
+    builder = builder.add_extension(names, critical=False)
     return builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("options", "comes_of_it"),
+    [
+        ((), "nothing will be refused"),
+        (("--legacy",), "nothing will be refused"),
+        (("--failure-policy", "Deny"), "every certificate will be refused"),
+    ],
+)
+def test_a_name_that_the_certificate_does_not_have(made: Path, options: tuple[str, ...], comes_of_it: str) -> None:
+    """An API server would not trust the service, and nothing else would say so; a CA of its own is not judged."""
+    ran = run(made.parent, "--url", "https://mint.internal:8443", *options)
+    assert ran.code == 0, ran.errors
+    names = served_names(x509.load_pem_x509_certificate((made / "tls.crt").read_bytes()))
+    assert "kubemint.example.com" in names
+    assert (
+        f"warning: {made / 'tls.crt'} is for {', '.join(names)} and not for mint.internal: the API server"
+        f" will not trust it, and {comes_of_it}. Make one for that name"
+        " (kubemint init --tls-name mint.internal), or give --ca.\n"
+    ) in ran.errors
+    assert "warning" not in run(made.parent, "--url", URL, *options).errors
+    given = run(made.parent, "--url", "https://mint.internal:8443", "--ca", made / "tls.crt", *options)
+    assert "warning" not in given.errors
+
+
+@pytest.mark.parametrize("options", [(), ("--legacy",), ("--unauthorized-ttl", "30s")])
+def test_how_to_see_that_it_works(made: Path, options: tuple[str, ...]) -> None:
+    """The steps end with a trial: a certificate, a question, a revocation, and after the pause the same again."""
+    ran = run(made.parent, *options)
+    trial = ran.errors.partition("To see that it works")[2]
+    before, after = (trial.index(text) for text in ("# yes or no", "Forbidden"))
+    assert before < trial.index("kubemint revoke --user revocation-test --yes") < after
+    assert f"# {31 if '30s' in options else 11} s later" in trial
+    assert 'kubemint_webhook_answers_total{outcome="denied"}' in trial
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from kubemint import config
 from kubemint.client.options import DurationType
 from kubemint.commands.placed_files import PlacedFile, hand_over, output_options
+from kubemint.commands.served_names import served_names, serves
 from kubemint.config import Config
 from kubemint.durations import format_duration
 from kubemint.errors import ConfigurationError
@@ -95,7 +96,7 @@ def authorizer_config(**options: Any) -> None:
     files = [PlacedFile(name="webhook.kubeconfig", place=kubeconfig_file, text=kubeconfig)]
     if not options["legacy"]:
         files.insert(0, _authorization(kubeconfig_file, options))
-    steps = [*_proof_steps(token_file, certificate), *_flag_steps(options), *_notes(url)]
+    steps = [*_proof_steps(token_file, certificate), *_flag_steps(options), *_trial_steps(options), *_notes(url)]
     hand_over(files, steps, options["output_dir"], overwrite=options["overwrite"])
 
 
@@ -109,7 +110,7 @@ def _service(options: Mapping[str, Any]) -> tuple[str, bytes]:
     if ca_file is not None:
         certificates = tuple(load_certificates(ca_file))
     elif settings is not None:
-        certificates = _own_ca(settings)
+        certificates = _own_ca(settings, base, options)
     return base.rstrip("/") + PATH, b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
@@ -123,11 +124,20 @@ def _own_url(settings: Config) -> str:
     return f"https://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
-def _own_ca(settings: Config) -> tuple[x509.Certificate, ...]:
+def _own_ca(settings: Config, url: str, options: Mapping[str, Any]) -> tuple[x509.Certificate, ...]:
     """Give what is above the service's certificate in its file; alone, it is trusted by itself."""
     if settings.server.tls is None:
         raise ConfigurationError("service", ["it serves plain HTTP; give --url and --ca of what stands before it"])
-    first, *above = load_certificates(settings.server.tls.certificate_file)
+    file = settings.server.tls.certificate_file
+    first, *above = load_certificates(file)
+    host = _host(url)
+    if host is not None and not serves(first, host):
+        click.echo(
+            f"warning: {file} is for {', '.join(served_names(first)) or 'no name'} and not for {host}: the API"
+            f" server will not trust it, and {_unanswered(options)}. Make one for that name"
+            f" (kubemint init --tls-name {host}), or give --ca.",
+            err=True,
+        )
     if not above and first.issuer != first.subject:
         click.echo(
             "warning: the kubeconfig trusts the service's own certificate, as its file has no CA: once it is"
@@ -135,6 +145,19 @@ def _own_ca(settings: Config) -> tuple[x509.Certificate, ...]:
             err=True,
         )
     return tuple(above) or (first,)
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None  # which is refused where the kubeconfig is written
+
+
+def _unanswered(options: Mapping[str, Any]) -> str:
+    """Say what comes of an API server that gets no answer."""
+    is_refused = options["failure_policy"] == FailurePolicy.DENY
+    return "every certificate will be refused" if is_refused else "nothing will be refused"
 
 
 def _authorization(kubeconfig_file: str, options: Mapping[str, Any]) -> PlacedFile:
@@ -173,6 +196,26 @@ def _flag_steps(options: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "Risk: while kubemint does not answer, each request waits for up to 30 s and goes on to RBAC:"
         " revoked certificates work again. Whoever is in system:masters is never asked about."
+    )
+
+
+def _trial_steps(options: Mapping[str, Any]) -> Iterator[str]:
+    """Say how to see that it works: a mistake on the way to the service shows in nothing else."""
+    seconds = int(options["unauthorized_ttl"].total_seconds()) + 1
+    yield "To see that it works, with the requester's token for the first line and the operator's for the third:"
+    yield from (
+        f"  {line}"
+        for line in (
+            "kubemint request --user revocation-test --kubeconfig test.kubeconfig",
+            "kubectl --kubeconfig test.kubeconfig auth can-i get pods   # yes or no",
+            "kubemint revoke --user revocation-test --yes",
+            "kubectl --kubeconfig test.kubeconfig auth can-i get pods   "
+            f"# {seconds} s later: Forbidden, this certificate was revoked",
+        )
+    )
+    yield (
+        '  In GET /metrics of the service, kubemint_webhook_answers_total{outcome="denied"} has then grown. If no'
+        " outcome grows, API servers do not reach the service, or do not trust it: their own log says why."
     )
 
 
