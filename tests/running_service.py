@@ -247,13 +247,14 @@ class RunningService:
         while time.monotonic() < deadline:
             if not self.is_running:
                 raise RuntimeError(f"kubemint ended with {self.stop()}:\n{self.log_file.read_text()}")
-            if self._is_ready():
+            if self.is_ready():
                 return
             time.sleep(0.05)
         self.kill()
         raise RuntimeError(f"kubemint was not ready in {START_SECONDS} s:\n{self.log_file.read_text()}")
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Tell whether all workers are there, and one of them says that it is ready."""
         try:
             return len(self.worker_pids) >= self._workers and self.call("GET", "/readyz").status == 200
         except (OSError, http.client.HTTPException):

@@ -60,17 +60,17 @@ class Office:
         options["headers"] = {"Content-Type": "application/json", **options["headers"]}
         return self.service.call("POST", "/kubernetes/authorize", body=json.dumps(document), **options)
 
-    def verdict(self, *credentials: str, groups: tuple[str, ...] = ()) -> dict[str, Any]:
+    def verdict(self, *credentials: str, groups: tuple[str, ...] = (), user: str = "jane") -> dict[str, Any]:
         """Ask about a user with these credentials; give the status."""
-        answer = self.authorize(review(*credentials, groups=groups))
+        answer = self.authorize(review(*credentials, groups=groups, user=user))
         assert answer.status == 200, answer.text
         status: dict[str, Any] = answer.json()["status"]
         assert status["allowed"] is False
         return status
 
-    def denials(self, *credentials: str, groups: tuple[str, ...] = ()) -> set[bool]:
+    def denials(self, *credentials: str, groups: tuple[str, ...] = (), user: str = "jane") -> set[bool]:
         """Ask so often that every worker has answered; give the verdicts."""
-        return {self.verdict(*credentials, groups=groups)["denied"] for _ in range(ANSWERS)}
+        return {self.verdict(*credentials, groups=groups, user=user)["denied"] for _ in range(ANSWERS)}
 
     def seconds_until_denied(self, credential: str) -> float:
         """Give how long it took until a question was asked from which on a dozen in a row were denied."""

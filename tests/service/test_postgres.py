@@ -1,9 +1,11 @@
 """The service with its record in PostgreSQL: replicas that share it, and a server that goes away under load."""
 
+import os
 import shutil
+import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,27 @@ def test_a_server_that_crashes_under_load(config: Path, cluster: PostgresCluster
         assert 0 <= record.kinds.count("issued") - len(load.received) <= 8
 
 
+def test_workers_that_begin_while_the_server_is_away(config: Path, cluster: PostgresCluster) -> None:
+    """A worker that takes another's place without a ledger stops nobody, and serves once the ledger is there."""
+    with RunningService(config.parent, config=config) as service:
+        assert ask(service).status == 201
+        victim, other = service.worker_pids
+        cluster.stop("immediate")
+        try:
+            os.kill(victim, signal.SIGKILL)
+            _wait(lambda: "a worker cannot begin yet" in service.log_file.read_text())
+            assert other in service.worker_pids
+            assert service.call("GET", "/livez").status == 200
+            os.kill(other, signal.SIGKILL)  # now there is none
+            _wait(lambda: service.log_file.read_text().count("a worker cannot begin yet") >= 3)
+            assert service.is_running
+        finally:
+            cluster.start()
+        _wait(service.is_ready)
+        assert ask(service).status == 201
+        read_record(service).check()
+
+
 def test_a_server_that_is_not_there_at_the_start(config: Path, cluster: PostgresCluster) -> None:
     """A start without the server ends with one line that says so; once it is there the same command serves."""
     service = RunningService(config.parent, config=config)
@@ -144,7 +167,7 @@ def test_a_server_that_accepts_and_says_nothing(config: Path, cluster: PostgresC
         assert service.call("GET", "/livez").status == 200
         place.unlink()
         place.symlink_to(cluster.socket)
-        assert ask(service, timeout=14).status == 201
+        _wait(lambda: ask(service, timeout=14).status == 201)  # who is waiting for the silent one gives up first
 
 
 def _settings_url(config: Path) -> str:
@@ -155,6 +178,13 @@ def _settings_url(config: Path) -> str:
 
 def _keep_record_in(config: Path, url: URL) -> None:
     change_yaml(config, lambda settings: settings["ledger"].update(url=url.render_as_string()))
+
+
+def _wait(until: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.1)
 
 
 def _wait_for_refusals(load: Load, count: int = 20, seconds: float = 20.0) -> None:

@@ -90,7 +90,8 @@ def test_a_change_in_both_workers(service: RunningService) -> None:
         fields for fields in read_ledger(service.ledger_file).fields if fields.get("groups") == ["reloaded"]
     ]
     assert [fields["policy"] for fields in decided] == [*old, *[written[-1][0]] * 6]
-    assert _metric(service, "kubemint_policy_loads_total", outcome="loaded") == 6
+    # A worker that nobody asked meanwhile may have gone from the first file to the last.
+    assert 4 <= _metric(service, "kubemint_policy_loads_total", outcome="loaded") <= 6
 
 
 @pytest.mark.parametrize("kind", ["no YAML", "system:masters", "an unknown authority", "unreadable", "empty"])

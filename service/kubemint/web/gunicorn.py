@@ -9,28 +9,35 @@ import gc
 import logging
 import os
 import ssl
-from typing import Any
+import sys
+import time
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from gunicorn.app.base import BaseApplication
 from prometheus_client import multiprocess
 
 from kubemint.config import Config, Tls
-from kubemint.errors import ConfigurationError
+from kubemint.errors import ConfigurationError, KubemintError
 from kubemint.signing.pem import load_certificates
 from kubemint.web import cores
 from kubemint.web.app import create_app
-from kubemint.web.logs import GunicornLogger, configure_logging
+from kubemint.web.logs import GunicornLogger, JsonFormatter, configure_logging
 from kubemint.wiring import open_service
 
+_NEXT_WORKER_SECONDS: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
-    """The service as gunicorn runs it: `Server(config).run()` returns when it has stopped."""
+    """The service as gunicorn runs it: `Server(config).run()` returns when it has stopped.
 
-    def __init__(self, config: Config) -> None:
+    `told` is what the line says that is logged when it listens.
+    """
+
+    def __init__(self, config: Config, told: Mapping[str, Any]) -> None:
         self._config = config
+        self._told = told
         self._tls = None if config.server.tls is None else TlsContexts(config.server.tls, config)
         super().__init__(prog="kubemint")
 
@@ -38,16 +45,33 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn is untyped
         """Keep `BaseApplication.load_config`."""
         for name, value in _settings(self._config, self._tls).items():
             self.cfg.set(name, value)
+        self.cfg.set("when_ready", self._greet)
         self.cfg.timeout_of_request = self._config.server.request_timeout.total_seconds()
         if self.cfg.is_ssl:
             # Now, before any worker: one that starts while the files do not fit has this pair to serve with.
             # A reload asks the same contexts again, and such files stop it as little as a worker.
             self.cfg.ssl_context(self.cfg, None)
 
+    def _greet(self, _arbiter: Any) -> None:
+        """Log one line: what is served, and where. Loggers are configured in the workers alone."""
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter())
+        place = (_log.name, logging.INFO, __file__, 0)
+        handler.handle(_log.makeRecord(*place, "serving", (), None, extra=dict(self._told)))
+
     def load(self) -> Any:
-        """Open the service; called in each worker."""
+        """Open the service; called in each worker.
+
+        A worker that cannot (the ledger is away, say, when it takes another's place) ends, and gunicorn starts
+        the next one. What it raised would stop the workers that serve as well.
+        """
         configure_logging()
-        service = open_service(self._config)
+        try:
+            service = open_service(self._config)
+        except KubemintError as fault:
+            _log.error("a worker cannot begin yet", extra={"problem": fault.message})
+            time.sleep(_NEXT_WORKER_SECONDS)
+            sys.exit(os.EX_TEMPFAIL)
         atexit.register(service.close)  # gunicorn ends a worker with sys.exit, once its last answer is out
         app = create_app(service)
         gc.collect()
