@@ -15,7 +15,8 @@ run: $(VENV)/.installed ## Serve https://127.0.0.1:8443 with a throw-away CA in 
 
 test: $(VENV)/.installed-dev ## Run all tests; those that need a part this machine lacks say so and skip
 	$(BIN)/python -m pytest -n auto --dist loadgroup --ignore tests/service $(ARGS)
-	$(BIN)/python -m pytest tests/service $(ARGS)  # by itself: these watch how fast a service under attack answers
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/service -m "not alone" $(ARGS)
+	$(BIN)/python -m pytest tests/service -m alone $(ARGS)  # these watch how fast a service under attack answers
 
 lint: $(VENV)/.installed-dev ## Check style, types and layers
 	$(BIN)/ruff check .

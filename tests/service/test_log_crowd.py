@@ -11,6 +11,7 @@ from kubemint.web.turns import Turns
 from running_service import RunningService
 from service.logs import serve_public_log
 
+pytestmark = pytest.mark.alone
 CROWD = 24
 
 

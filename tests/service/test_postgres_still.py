@@ -15,6 +15,7 @@ from service.clients import Load, ask
 from service.record import check_received
 from service.workspaces import change_yaml, make_workspace
 
+pytestmark = pytest.mark.alone
 CLIENTS, THREADS = 32, 16
 STILL_SECONDS = 12.0  # longer than a statement may take, and than it takes to give up a connection
 LIVE_SECONDS = 2.5  # 1.2 to find out that nobody is there, and a machine that does other things too

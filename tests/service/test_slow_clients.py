@@ -11,6 +11,7 @@ from service.clients import CSR, PATIENCE_SECONDS, Crowd, Load, request_head, sl
 from service.hostile import BEHAVIOURS, FEW
 from service.limits import open_files
 
+pytestmark = pytest.mark.alone
 _TWO_WAYS = {
     "length and chunks": ("Content-Length: 5", "Transfer-Encoding: chunked"),
     "chunks and length": ("Transfer-Encoding: chunked", "Content-Length: 5"),
