@@ -64,7 +64,10 @@ def test_a_good_receipt_is_written(tmp_path: Path, key: tuple[str, ...]) -> None
     text = receipt_of(EVENT, SIGNER).text
     ran = _request(tmp_path, _answer(text), *key)
     assert ran.code == 0, ran.errors
-    told = "The receipt's signature was not checked: no log key (--log-key or KUBEMINT_LOG_KEY)\n"
+    told = (
+        "The receipt's signature was not checked: no log key (--log-key or KUBEMINT_LOG_KEY). Get it from the "
+        "service's administrator (kubemint log key), over a way other than this service.\n"
+    )
     assert ran.errors == ("" if key else told)
     assert (tmp_path / "jane.tlog-proof").read_text() == text
     assert {file.name for file in tmp_path.iterdir()} == {"jane.key", "jane.crt", "jane.tlog-proof"}

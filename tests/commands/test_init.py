@@ -125,6 +125,7 @@ def test_the_log_is_named_for_ever(tmp_path: Path) -> None:
     """The name of the log is told, and can be another than the address of now."""
     ran = kubemint("init", "--directory", "by-address", "--tls-name", "mint.example", cwd=tmp_path)
     assert "The log is named mint.example:8443/v1/log (log.origin)" in ran.output
+    assert "To change it, delete the folder and run init again before the first start." in ran.output
     ran = kubemint("init", "--directory", "named", "--log-origin", "acme.example/log", cwd=tmp_path)
     assert "The log is named acme.example/log (log.origin)" in ran.output
     assert "copied" not in ran.output

@@ -1,18 +1,24 @@
 """What can be seen from outside: counts, a line for each decision, one for each other request; no secret."""
 
+import hashlib
+import json
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
 
 from csrs import bad_csr, good_csr
 from running_service import RunningService
 from service.clients import Load, ask, wait_until_replaced
 from service.record import pages, read_ledger
+from service.workspaces import make_workspace
 
 _FORBIDDEN = good_csr(user="eve", groups=["system:masters"])
 
@@ -57,6 +63,23 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     """Serve, and have clients that ask for all kinds of things."""
     with RunningService(tmp_path_factory.mktemp("observation") / "kubemint") as running:
         yield running
+
+
+def test_one_line_says_what_is_served(tmp_path: Path) -> None:
+    """When it listens, a service says once which version it is, where, and with which CA, policy and ledger."""
+    config = make_workspace(tmp_path / "kubemint")
+    for size in (0, 1):  # the first policy is recorded by the workers, which are not there yet
+        with RunningService(config.parent, config=config) as service:
+            said = service.log_file.read_text().splitlines()
+            lines = [json.loads(line) for line in said if line.startswith("{")]
+        *_, line = [line for line in lines if line["event"] == "serving"]
+        authority = x509.load_pem_x509_certificate(service.ca_file.read_bytes())
+        assert (line["version"], line["address"]) == (version("kubemint"), service.url)
+        assert (line["ca"], line["ledgerSize"]) == ("CN=kubemint", size)
+        assert datetime.fromisoformat(line["caExpires"]) == authority.not_valid_after_utc
+        policy = hashlib.sha256((config.parent / "policy.yaml").read_bytes()).hexdigest()
+        assert line["policy"] == f"sha256:{policy}"
+    assert [line["event"] for line in lines].count("serving") == 2
 
 
 def test_one_line_for_each_decision(service: RunningService) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from cryptography import x509
@@ -15,6 +15,11 @@ from kubemint.client.receipts import check_receipt, first_certificate
 from kubemint.errors import ConfigurationError, InvalidProof, ServiceUnavailable
 from kubemint.transparency.checkpoint import NoteVerifier
 from kubemint.transparency.receipt import parse_receipt
+
+_UNCHECKED: Final = (
+    "The receipt's signature was not checked: no log key (--log-key or KUBEMINT_LOG_KEY). "
+    "Get it from the service's administrator (kubemint log key), over a way other than this service."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ def held_certificate(answer: Mapping[str, Any], log_key: NoteVerifier | None) ->
     checked = _checked(answer)
     receipt = _receipt(checked, log_key)
     if receipt is not None and log_key is None:
-        click.echo("The receipt's signature was not checked: no log key (--log-key or KUBEMINT_LOG_KEY)", err=True)
+        click.echo(_UNCHECKED, err=True)
     pem = checked["certificate"] + "".join(checked["chain"])
     return HeldCertificate(answer=checked, user=checked["user"], pem=pem, receipt=receipt)
 

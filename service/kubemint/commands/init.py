@@ -73,7 +73,7 @@ def init(  # noqa: PLR0913, PLR0917 - one argument an option
 
     \b
     kubemint init --directory /etc/kubemint --ca-certificate /etc/kubernetes/pki/ca.crt \\
-      --ca-key /etc/kubernetes/pki/ca.key --log-origin mint.example.com/log
+      --ca-key /etc/kubernetes/pki/ca.key --log-origin mint.example.com/log --tls-name mint.example.com
     """
     if (ca_certificate is None) != (ca_key is None):
         raise click.UsageError("--ca-certificate and --ca-key go together.")
@@ -108,5 +108,6 @@ def _tell(directory: Path, imported_key: Path | None, origin: str) -> None:
         copied = directory / "ca.key"
         click.echo(f"The CA's key was copied to {copied}, for its owner alone; {imported_key} is as it was.")
     click.echo(
-        f"The log is named {origin} (log.origin), in every receipt and for ever: --log-origin names it otherwise."
+        f"The log is named {origin} (log.origin), in every receipt and for ever: --log-origin names it otherwise. "
+        "To change it, delete the folder and run init again before the first start."
     )

@@ -11,6 +11,7 @@ import os
 import ssl
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
