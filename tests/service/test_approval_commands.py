@@ -61,6 +61,9 @@ def test_the_command_line(terminal: Terminal) -> None:
     human = terminal.run("bob", "requests", "show", request)
     assert "by token:ann" in human.output
     assert "ticket 7" in human.output
+    recorded = terminal.run("bob", "certificates", "show", f"{certificate.serial_number:x}")
+    assert recorded.code == 0, recorded.errors
+    assert f"Approved:     by token:ann (request {request})" in recorded.output
 
 
 @pytest.mark.parametrize(("said", "state"), [("n\n", "pending"), ("", "pending"), ("y\n", "issued")])

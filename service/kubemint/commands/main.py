@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "restore": "kubemint.commands.restore:restore",
     "request": "kubemint.client.request:request",
     "requests": "kubemint.client.requests:requests",
+    "certificates": "kubemint.client.recorded_certificates:certificates",
     "revoke": "kubemint.client.revoke:revoke",
     "revocations": "kubemint.client.revocations:revocations",
     "kubernetes": "kubemint.commands.kubernetes:kubernetes",
@@ -30,7 +31,14 @@ _COMMANDS: Final = {
 @click.group(cls=LazyGroup, places=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kubemint")
 def kubemint() -> None:
-    """Short-lived Kubernetes client certificates, by a policy that people can read, on the record."""
+    """Short-lived Kubernetes client certificates, by a policy that people can read, on the record.
+
+    Start here; the second in another terminal, from the same folder:
+
+    \b
+    kubemint dev
+    kubemint request --user jane --group developers
+    """
 
 
 def main(arguments: list[str] | None = None) -> Any:
