@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,7 @@ from service.workspaces import change_yaml
 DOCS: Final = Path(__file__).parents[2] / "docs"
 INCIDENTS: Final = Page.read("incidents", DOCS)
 REVOCATION: Final = Page.read("revocation", DOCS)
+PATIENCE_SECONDS: Final = 20
 NOT_RUN: Final = {"terminal"}  # an address of nobody
 POLICY: Final = """\
 apiVersion: kubemint/v1
@@ -54,11 +57,15 @@ class Place:
         """Get USER.key and USER.crt."""
         self.terminal.check(f"kubemint request --user {user} --overwrite", KUBEMINT_TOKEN_FILE=f"{token}.token")
 
+    def asked(self, user: str, token: str = "requester") -> subprocess.CompletedProcess[str]:
+        """Ask for a certificate, whatever comes of it."""
+        return self.terminal.run(
+            f"kubemint request --user {user} --overwrite", KUBEMINT_TOKEN_FILE=f"{token}.token"
+        )
+
     def refused(self, user: str) -> str:
         """Ask for a certificate, which must be refused, and give what is said."""
-        ran = self.terminal.run(
-            f"kubemint request --user {user} --overwrite", KUBEMINT_TOKEN_FILE="requester.token"
-        )
+        ran = self.asked(user)
         assert ran.returncode == 1, ran.stdout
         return ran.stderr
 
@@ -87,6 +94,14 @@ def serve(directory: Path) -> RunningService:
 def steps(page: Page, name: str) -> str:
     """Give a block of steps, with this machine's paths in the place of an installation's."""
     return page.block("steps", name).replace("/etc/kubemint/", "")
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what the service does by itself, such as reading its policy again."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
 
 
 def test_a_stolen_laptop(place: Place) -> None:
@@ -120,6 +135,11 @@ def test_a_token_of_a_pipeline(place: Place) -> None:
     (listed,) = place.terminal.check(steps(INCIDENTS, "token-list")).splitlines()
     assert listed.split("\t")[1:3] == ["revoked", "deployer"]
     assert place.states(user="not-of-ci") == ["valid"]
+    change_yaml(
+        place.terminal.folder / "policy.yaml",
+        lambda policy: policy["profiles"]["ci"].update(INCIDENTS.yaml("profile", "token")),
+    )
+    wait_until(lambda: place.asked("deployer", "ci-2").returncode == 0)
 
 
 def test_somebody_who_left(place: Place) -> None:
@@ -139,12 +159,16 @@ def test_the_audit_log_is_looked_at(place: Place) -> None:
         audit_line("tried", answer["credentialId"], 403),
         audit_line("eve", f"X509SHA256={'0' * 64}", 200),
         audit_line("system:node:a", f"X509SHA256={'1' * 64}", 200),
+        audit_line("system:kube-scheduler", f"X509SHA256={'2' * 64}", 200),
+        audit_line("system:anybody", f"X509SHA256={'3' * 64}", 200),
     ]
     (place.terminal.folder / "audit.log").write_text("".join(lines))
     said = place.terminal.check(steps(INCIDENTS, "audit"))
     assert "REVOKED, and tried: tried" in said
     assert "NEVER ISSUED HERE: X509SHA256=0000" in said
     assert "NEVER ISSUED HERE: X509SHA256=1111" not in said
+    assert "NEVER ISSUED HERE: X509SHA256=2222" not in said
+    assert "NEVER ISSUED HERE: X509SHA256=3333" in said
 
 
 def audit_line(user: str, credential_id: str, code: int) -> str:
@@ -162,12 +186,31 @@ def audit_line(user: str, credential_id: str, code: int) -> str:
     return json.dumps(event) + "\n"
 
 
-def test_what_an_operator_ordered(place: Place) -> None:
-    """The list names who ordered a revocation."""
-    place.request("ordered")
-    place.terminal.check("kubemint revoke --user ordered --yes")
-    listed = place.terminal.check(steps(INCIDENTS, "operator"))
-    assert "user=ordered" in listed
+def test_an_operators_token(tmp_path: Path) -> None:
+    """The old token counts no more, the new one does, and what was ordered with the old one is told."""
+    service = serve(tmp_path / "kubemint")
+    policy = service.directory / "policy.yaml"
+    change_yaml(policy, lambda policy: policy["profiles"]["people"].update(approval="required"))
+    with service:
+        place = Place(service)
+        ran = place.asked("approved")
+        assert ran.returncode == 3, ran.stderr
+        (waiting,) = json.loads(place.terminal.check("kubemint requests list --output json"))
+        place.terminal.check(f"kubemint requests approve {waiting['request']} --yes")
+        place.terminal.check("kubemint revoke --user approved --yes")
+        place.terminal.check(steps(INCIDENTS, "operator-token"))
+        assert (service.directory / "operator-2.token").stat().st_mode & 0o777 == 0o600
+        change_yaml(policy, lambda policy: policy["roles"].update(INCIDENTS.yaml("policy", "operator")["roles"]))
+        lists = "kubemint revocations list"
+        wait_until(
+            lambda: (
+                place.terminal.run(lists).returncode != 0
+                and "approved" in place.terminal.run(lists, KUBEMINT_TOKEN_FILE="operator-2.token").stdout
+            )
+        )
+        ordered, approved = place.terminal.check(steps(INCIDENTS, "operator")).splitlines()
+        assert json.loads(ordered)["select"] == {"user": "approved"}
+        assert json.loads(approved)["request"] == waiting["request"]
 
 
 def test_another_ca_takes_over(tmp_path: Path) -> None:
@@ -189,10 +232,13 @@ def test_another_ca_takes_over(tmp_path: Path) -> None:
         assert place.states(user="before") == ["valid"]
     place.terminal.check("openssl verify -CAfile ca.crt after.crt")
     assert place.terminal.run("openssl verify -CAfile old-ca.crt after.crt").returncode != 0
+    place.terminal.check(steps(INCIDENTS, "ca-verify"))
+    ran = place.terminal.run("kubemint log verify")
+    assert re.search(r"^certificate-differs: .* signed by another CA ", ran.stdout, re.MULTILINE), ran.stdout
 
 
 def test_another_key_signs_the_log(tmp_path: Path) -> None:
-    """The former key is named until the new one has signed: before, nothing starts without it; then, all does."""
+    """The former key is named for one start, at which the new one signs although nobody asks for anything."""
     service = serve(tmp_path / "kubemint")
     file = service.directory / "kubemint.yaml"
     place = Place(service)
@@ -200,12 +246,16 @@ def test_another_key_signs_the_log(tmp_path: Path) -> None:
         place.request("before")
     place.terminal.check(steps(INCIDENTS, "log"))
     shutil.copy(service.directory / "next" / "log.key", service.directory / "log.key")
-    with pytest.raises(RuntimeError, match=r"If log\.key was replaced, put the public key of the old one under"):
+    named = r"log\.key: the newest checkpoint is signed by key .* put the public key of the old one under"
+    with pytest.raises(RuntimeError, match=named):
         service.start()
     former = (service.directory / "old.vkey").read_text().strip()
     change_yaml(file, lambda settings: settings["log"].update(formerKeys=[former]))
+    ran = place.terminal.run(steps(INCIDENTS, "log-signed"))
+    assert (ran.returncode, "checkpoint-unsigned" in ran.stdout) == (1, True), ran.stdout
+    place.terminal.check(steps(INCIDENTS, "log-policy"))
     with service:
-        place.request("between")
+        place.terminal.check(steps(INCIDENTS, "log-signed"))
     change_yaml(file, lambda settings: settings["log"].pop("formerKeys"))
     with service:
         place.request("after")
