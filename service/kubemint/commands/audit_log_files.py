@@ -13,7 +13,9 @@ import click
 
 from kubemint.errors import ConfigurationError
 
-LINE_MAX: Final = 64 * 2**20  # octets; an event with its bodies has few megabytes, and memory has an end
+# Octets: an event with its bodies has few megabytes, and to read hostile JSON takes thirty times its length.
+LINE_MAX: Final = 8 * 2**20
+TOO_LONG: Final = b"<a line of more than 8 MiB>\n"  # stands for one; it is no event, whatever was in that line
 STDIN: Final = Path("-")
 _GZIP: Final = b"\x1f\x8b"  # RFC 1952 2.3.1
 _STEP: Final = 2**20  # octets between two reports of how far it is
@@ -29,6 +31,8 @@ class AuditFiles:
 
     def lines(self) -> Iterator[bytes]:
         """Walk over all lines, once, and show on standard error how far it is, where somebody looks.
+
+        A line of more than `LINE_MAX` is one line still, and is given as `TOO_LONG`.
 
         Raises:
             ConfigurationError: a file cannot be read, or is damaged; while it is walked.
@@ -82,9 +86,17 @@ def _unpacked(packed: BinaryIO, file: Path) -> io.BufferedIOBase:
 
 def _read_line(stream: io.BufferedIOBase, file: Path) -> bytes:
     try:
-        return stream.readline(LINE_MAX)
+        line = stream.readline(LINE_MAX + 1)
+        return line if len(line) <= LINE_MAX else _pass_over(line, stream)
     except (OSError, EOFError, zlib.error) as fault:
         raise _unreadable(file, fault) from None
+
+
+def _pass_over(line: bytes, stream: io.BufferedIOBase) -> bytes:
+    """Read a line to its end and keep nothing of it."""
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(_STEP)
+    return TOO_LONG
 
 
 def _unreadable(file: Path, fault: Exception) -> ConfigurationError:
