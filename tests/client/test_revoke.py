@@ -170,6 +170,45 @@ def test_until_a_time(terminal: Terminal) -> None:
     terminal.json("operator", "revocations", "lift", revocation["revocation"], "--yes")
 
 
+def test_a_name_that_is_misspelt(terminal: Terminal) -> None:
+    """Nothing hit is code 1 and a line, for operators with a record, for others without; scripts may allow it."""
+    terminal.issue("janice")
+    arguments = ("revoke", "--user", "janicee", "--reason", "keyCompromise", "--yes")
+
+    def recorded() -> int:
+        listed = terminal.json("operator", "revocations", "list", "--limit", "500")
+        return len([one for one in listed if one["select"].get("user") == "janicee"])
+
+    ran = terminal.run("operator", *arguments)
+    assert (ran.code, recorded()) == (1, 1)
+    assert "Certificates: no certificates\n" in ran.output
+    assert "Keys:" not in ran.output
+    assert ran.errors.startswith("kubemint: nothing was hit, so nothing is revoked: the order is on record")
+    assert ran.errors.count("\n") == 1
+    allowed = terminal.run("operator", *arguments, "--allow-none")
+    assert (allowed.code, allowed.errors, recorded()) == (0, "", 2)
+    terminal.issue("janicee")  # the record says the truth: its key and name are not refused
+
+    other = ("revoke", "--user", "janiceee", "--yes")
+    mine = terminal.run("requester", *other)
+    assert failed_cleanly(mine)
+    assert "No certificate that counts and is yours to revoke" in mine.errors
+    assert terminal.json("requester", *other, "--allow-none") == {
+        "certificates": 0,
+        "select": {"user": "janiceee"},
+    }
+    assert terminal.run("requester", *other, "--allow-none").output.endswith("Nothing was revoked.\n")
+
+
+def test_a_key_or_a_suspension_needs_no_hit(terminal: Terminal) -> None:
+    """An operator who keeps out a key, or a user, that has no certificate yet has done something."""
+    named = terminal.run("operator", "revoke", "--key-sha256", "cd" * 32, "--yes")
+    assert (named.code, named.errors) == (0, "")
+    assert "Keys:         refused from then on\n" in named.output
+    hold = ("revoke", "--user", "nobody-yet", "--reason", "certificateHold", "--suspend-for", "1h", "--yes")
+    assert terminal.run("operator", *hold).code == 0
+
+
 def test_only_ones_own(terminal: Terminal) -> None:
     """A requester revokes what it asked for, and no suspension; the refusal is a sentence."""
     issued = terminal.issue("hal")

@@ -85,6 +85,7 @@ def run(peer: Peer, place: Path, *arguments: str | Path) -> Ran:
         ("--private-key", "x", "--user", "jane"),
         ("--private-key", "x", "--reason", "superseded"),
         ("--private-key", "x", "--preview"),
+        ("--private-key", "x", "--allow-none"),
         ("--private-key", "x", "--suspend-for", "7d"),
         ("--private-key", "x", "--token-file", "x"),
     ],
@@ -302,34 +303,3 @@ def test_a_certificate_that_is_none(tmp_path: Path, content: bytes | None) -> No
     assert failed_cleanly(ran)
     assert "secret" not in ran.errors
     assert peer.seen == []
-
-
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        (("--user", "tim"), "user tim gets no certificate until 2999-01-01T00:00:00Z"),
-        (("--group", "viewers"), "nobody gets a certificate with group viewers until 2999-01-01T00:00:00Z"),
-    ],
-)
-def test_whom_a_suspension_keeps_out_is_said(tmp_path: Path, option: tuple[str, str], said: str) -> None:
-    """The question, the preview and the record say it in words."""
-    arguments = ["revoke", *option, "--suspend-until", "2999-01-01T00:00:00Z"]
-    with listening(document(certificates=2)) as peer:
-        previewed = run(peer, tmp_path, *arguments, "--preview")
-        asked = CliRunner().invoke(command_line, [*arguments, "--url", peer.url], input="n\n")
-    select = {option[0].removeprefix("--"): option[1]}
-    with listening(document(**REVOKED | {"select": select, "suspendUntil": "2999-01-01T00:00:00Z"})) as peer:
-        done = run(peer, tmp_path, *arguments, "--yes")
-    for text in (previewed.output, asked.stderr, done.output):
-        assert f"Suspended:    {said}\n" in text
-
-
-def test_suspensions_of_old_and_lifted_ones() -> None:
-    """One that names both says that each is kept out; one that was lifted says that it is over."""
-    both = REVOKED | {"select": {"user": "tim", "group": "viewers"}, "suspendUntil": "2999-01-01T00:00:00Z"}
-    lifted = both | {"lifted": {"by": "x", "time": "now", "note": ""}}
-    said = (
-        "user tim gets no certificate, and nobody gets a certificate with group viewers until 2999-01-01T00:00:00Z"
-    )
-    assert f"Suspended:    {said}\n" in describe_revocation(both) + "\n"
-    assert f"Suspended:    {said}; over since it was lifted\n" in describe_revocation(lifted)

@@ -1,9 +1,11 @@
 """`kubemint revoke`: take certificates back, after a look at how many that would be."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.key_statement import sign_key_statement
 from kubemint.client.options import DurationType, service_options
 from kubemint.client.revocation_terms import (
+    changes_nothing,
     checked_revocation,
     counted,
     describe_revocation,
@@ -22,11 +25,15 @@ from kubemint.client.revocation_terms import (
 )
 from kubemint.client.selection import MomentType, selector_of, selector_options
 from kubemint.client.terms import printable
-from kubemint.errors import ServiceUnavailable
+from kubemint.errors import ServiceRefused, ServiceUnavailable
 from kubemint.record import rfc3339
 from kubemint.selector import Selector
 from kubemint.x509.revocation import RevocationReason
 
+_NOTHING_HIT: Final = (
+    "kubemint: nothing was hit, so nothing is revoked: the order is on record, and neither what is valid now nor"
+    " what is issued later is refused by it. Is each name right?"
+)
 MANY: Final = 100  # certificates from which on the question says so
 
 _NOT_WITH_A_KEY: Final = ("reason", "suspend_for", "suspend_until", "token_file")
@@ -49,6 +56,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--suspend-until", type=MomentType(ago=False), help="The same, until a time: 2026-12-01T08:00:00Z.")
 @click.option("--preview", is_flag=True, help="Count what it would hit, and revoke nothing.")
 @click.option("--yes", is_flag=True, help="Do not look first and ask.")
+@click.option("--allow-none", is_flag=True, help="Hitting nothing is no error.")
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 @service_options
 def revoke(**options: Any) -> None:
@@ -59,7 +67,9 @@ def revoke(**options: Any) -> None:
     selection by key, refuses the keys in later requests too. Operators revoke anything, requesters
     what they asked for themselves, and whoever holds a private key revokes that key.
 
-    What would be hit is counted, and a yes is asked for. Exit code 0 if it was done, 1 if not.
+    What would be hit is counted, and a yes is asked for. Exit code 0 if it was done, 1 if not, 2 for wrong
+    use. Where nothing is hit, it is 1 as well, for a name may be misspelt: unless --allow-none is given,
+    or somebody is suspended, or a key refused.
 
     \b
     kubemint revoke --user jane --reason keyCompromise --suspend-for 7d --note "laptop stolen"
@@ -79,7 +89,7 @@ def revoke(**options: Any) -> None:
         return
     if not options["yes"]:
         _ask(wish, _count(connection, wish))
-    _show(connection.post("/v1/revocations", wish), options["output"])
+    _order(connection, wish, options)
 
 
 def _check_options(options: Mapping[str, Any], selector: Selector) -> None:
@@ -97,7 +107,7 @@ def _check_options(options: Mapping[str, Any], selector: Selector) -> None:
             )
         return
     wrong = [name for name in _NOT_WITH_A_KEY if options[name] is not None]
-    if wrong or not is_empty or options["preview"]:
+    if wrong or not is_empty or options["preview"] or options["allow_none"]:
         raise click.UsageError(
             "--private-key revokes that key, as keyCompromise; give --note and no other choice."
         )
@@ -172,6 +182,19 @@ def _revoke_key(options: Mapping[str, Any]) -> None:
     click.echo(printable(f"The key sha256:{statement.public_key_sha256} {said}."))
 
 
-def _show(answer: Mapping[str, Any], output: str) -> None:
+def _order(connection: ServiceConnection, wish: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    try:
+        answer = connection.post("/v1/revocations", wish)
+    except ServiceRefused as refusal:
+        is_none = refusal.status == HTTPStatus.NOT_FOUND and options["allow_none"]
+        # Counted as well: 404 is also what another address says.
+        if not is_none or _count(connection, wish):
+            raise
+        _show_preview(0, wish, options["output"])
+        return
     revocation = checked_revocation(answer)
-    click.echo(json.dumps(revocation, indent=2) if output == "json" else describe_revocation(revocation))
+    is_json = options["output"] == "json"
+    click.echo(json.dumps(revocation, indent=2) if is_json else describe_revocation(revocation))
+    if changes_nothing(revocation) and not options["allow_none"]:
+        click.echo(_NOTHING_HIT, err=True)
+        sys.exit(1)
