@@ -98,6 +98,7 @@ def test_a_revoked_one_that_was_still_tried(past: Past) -> None:
     tried = use_of(found, past.issued["bob"]["credentialId"])["triedAfterRevocation"]
     assert tried["codes"] == {"403": 2, "429": 1, "503": 1}
     assert (tried["requests"], tried["letIn"], found["revokedAndLetIn"]) == (4, 0, 0)
+    assert (tried["sourceIps"], tried["moreSourceIps"]) == (["10.0.0.7"], False)
     assert tried["firstAt"] == rfc3339(past.revoked_at + timedelta(minutes=1))
 
     let_in = past.found(past.log(*lines, past.event("bob", 0.1, 404), past.event("bob", 0.1, 101)))
@@ -129,10 +130,30 @@ def test_what_was_never_issued_here(past: Past) -> None:
     log = past.log(past.event("mallory"), past.event("bob", 1))
     assert use_of(past.found(log), STRANGER)["neverIssuedHere"] is True
     ran = past.run(log)
-    assert f"NEVER ISSUED HERE: {STRANGER} as mallory: requests: 1, " in ran.output
+    assert f"NEVER ISSUED HERE: {STRANGER} as mallory: 1 request, " in ran.output
+    assert "rewritten" not in ran.output
     others = past.run(log, "--issued-by-others", "*")
     assert "NEVER ISSUED HERE" not in others.output
-    assert f"REVOKED, and tried: bob, {past.issued['bob']['credentialId']}" in others.output
+    assert "REVOKED, and tried: bob, serial number " in others.output
+
+
+@pytest.mark.parametrize("is_asked_of_the_ledger", [True, False])
+def test_another_form_or_a_stolen_key(past: Past, is_asked_of_the_ledger: bool) -> None:
+    """Where the user has certificates on record, both are said; where none are, or none can be, neither."""
+    names = ("ann", "nobody", "x\0", "x" * 300, "")
+    events = (line(name, past.revoked_at, 200, f"X509SHA256={place:064x}") for place, name in enumerate(names))
+    log = past.log(*events)
+    ran = past.run(log) if is_asked_of_the_ledger else past.terminal.run("operator", "audit-log", log)
+    assert ran.code == 0, ran.errors
+    strange = [text for text in ran.output.splitlines() if text.startswith("NEVER ISSUED HERE")]
+    assert len(strange) == len(names)
+    (ann,) = (text for text in strange if "certificates on record" in text)
+    assert " as ann: 1 request, " in ann
+    assert ann.endswith(
+        "one of them that its holder has rewritten (an id is not signed), or be signed with a stolen CA key"
+    )
+    uses = past.found(log)["uses"]
+    assert [use["userIsOnRecord"] for use in uses] == [True, False, False, False, False]
 
 
 def test_what_was_not_used(past: Past) -> None:
@@ -156,15 +177,47 @@ def test_what_people_read(past: Past) -> None:
     ran = past.run(log)
     assert ran.code == 0, ran.errors
     ann, bob, revoked, counts = ran.output.splitlines()
-    assert ann.split("\t")[:2] == ["ann", f"serial number {past.issued['ann']['serialNumber']}"]
+    named = {
+        user: f"serial number {issued['serialNumber']} ({issued['credentialId']})"
+        for user, issued in past.issued.items()
+    }
+    assert ann.split("\t")[:2] == ["ann", named["ann"]]
     assert ann.endswith("from 10.0.0.7")
-    assert bob.startswith("bob\t")
-    assert revoked.endswith("answered 200 (1), 403 (1); let in: 1")
+    assert bob.split("\t")[:2] == ["bob", named["bob"]]
+    second = rfc3339(past.revoked_at.replace(microsecond=0))
+    when = rfc3339(past.revoked_at + timedelta(minutes=1))
+    assert revoked == (
+        f"REVOKED, and tried: bob, {named['bob']}, revoked {second}:"
+        f" 2 requests, {when} to {when}, from 10.0.0.7, answered 200 (1), 403 (1); let in: 1"
+    )
     assert counts == (
-        "events: 3, without a certificate: 0, no events: 1, certificates: 2, revoked and tried: 1, "
+        "events: 3, without a certificate: 0, lines that are no events: 1, certificates: 2, revoked and tried: 1, "
         "requests let in: 1, never issued here: 0"
     )
     assert ran.errors == f"{log}, line 4: not JSON\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"), [(b"{}\n" * 299, "299 lines"), (b"x", "1 line"), (b"", "0 lines"), (b"\n\n", "0 lines")]
+)
+@pytest.mark.parametrize("options", [(), ("--strict",), ("--output", "json")])
+def test_a_log_without_an_event(past: Past, options: tuple[str, ...], content: bytes, lines: str) -> None:
+    """It is another log, or the wrong file: that nothing in it is strange must not look like an answer."""
+    log = past.log(content, name="other.log")
+    ran = past.run(log, *options)
+    assert (ran.code, ran.output) == (1, "")
+    said = f"{log}: holds no audit.k8s.io event in {lines}; is it kube-apiserver's --audit-log-path?\n"
+    assert ran.errors.endswith(said)
+
+
+def test_complaints_have_an_end(past: Past) -> None:
+    """Sixteen lines that are no events are named, and of the others it is said how many they are."""
+    ran = past.run(past.log(past.event("ann"), b"x\n" * 299))
+    assert ran.code == 0
+    *named, more = ran.errors.splitlines()
+    assert (len(named), more) == (16, "… and 283 more")
+    assert "lines that are no events: 299" in ran.output
+    assert "more" not in past.run(past.log(past.event("ann"), b"x\n" * 16)).errors
 
 
 def test_names_cannot_steer_the_terminal(past: Past) -> None:

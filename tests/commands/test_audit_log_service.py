@@ -40,8 +40,9 @@ def test_a_service_that_is_none_or_fails(tmp_path: Path) -> None:
         (document(roles="all"),),
         (document(roles=["auditor"]), problem(403)),
         (document(roles=["auditor"]), problem(500)),
-        (document(roles=["auditor"]), problem(404), document(items=[{"user": "x"}])),
-        (document(roles=["auditor"]), problem(404), document(items=[7])),
+        (document(roles=["auditor"]), problem(404), problem(500)),
+        (document(roles=["auditor"]), problem(404), document(items=[]), document(items=[{"user": "x"}])),
+        (document(roles=["auditor"]), problem(404), document(items=[]), document(items=[7])),
     )
     for replies in cases:
         with listening(*replies) as peer:

@@ -211,7 +211,8 @@ def test_a_time_in_another_zone_is_the_same_time() -> None:
 
 def test_requests_after_the_revocation_are_told_with_what_they_got() -> None:
     """From the moment of the revocation on, the statuses say whether the cluster knew of it."""
-    use = only(refused(9, 200), refused(10, 200), refused(10.5), refused(11), event(BOB, 12, responseStatus=None))
+    before = event(BOB, 9, sourceIPs=["10.0.0.8"])
+    use = only(before, refused(10, 200), refused(10.5), refused(11), event(BOB, 12, responseStatus=None))
     assert use == CertificateUse(
         credential=BOB,
         certificate=RECORD[BOB],
@@ -219,13 +220,15 @@ def test_requests_after_the_revocation_are_told_with_what_they_got() -> None:
         first_at=START + timedelta(minutes=9),
         last_at=START + timedelta(minutes=12),
         requests=5,
-        source_ips=("10.0.0.7",),
+        source_ips=("10.0.0.8", "10.0.0.7"),
         more_source_ips=False,
         tried_after_revocation=TriedAfterRevocation(
             first_at=START + timedelta(minutes=10),
             last_at=START + timedelta(minutes=12),
             requests=4,
             codes=((200, 1), (403, 2)),
+            source_ips=("10.0.0.7",),
+            more_source_ips=False,
         ),
     )
 
@@ -265,6 +268,11 @@ def test_addresses_are_bounded_and_it_is_said(count: int, more: bool) -> None:
     use = only(*(event(sourceIPs=[f"10.0.1.{number}"]) for number in [*range(count), 0]))
     assert use.source_ips == tuple(f"10.0.1.{number}" for number in range(SOURCE_IPS_MAX))
     assert use.more_source_ips is more
+    tried = only(
+        *(event(BOB, 11, sourceIPs=[f"10.0.1.{number}"]) for number in range(count))
+    ).tried_after_revocation
+    assert tried is not None
+    assert (len(tried.source_ips), tried.more_source_ips) == (SOURCE_IPS_MAX, more)
 
 
 def test_lines_that_are_no_events_are_counted_beyond_those_named() -> None:

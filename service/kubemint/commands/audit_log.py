@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.options import service_options
 from kubemint.commands.audit_log_files import AuditFiles
 from kubemint.commands.audit_log_records import LedgerRecords, Records, ServiceRecords, ValidCertificate
-from kubemint.commands.audit_log_report import Findings, findings_fields, findings_lines, problem_lines
+from kubemint.commands.audit_log_report import (
+    Findings,
+    findings_fields,
+    findings_lines,
+    never_issued,
+    problem_lines,
+)
+from kubemint.errors import ConfigurationError
 from kubemint.kubernetes.audit_log import AuditReport, join
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -45,11 +52,13 @@ def audit_log(**options: Any) -> None:
 
     It names revoked certificates that were still tried, and certificates that were never issued here:
     another CA's, such as a kubelet's (leave those out with --issued-by-others; but a stolen CA key can
-    use such a name), or the sign of a stolen CA key. "Let in" is a request after the revocation that
-    was answered, and not with 401, 403, 429 or a server's fault; for as long as API servers cache
-    (--unauthorized-ttl) that is to be expected. The log needs the level Metadata.
+    use such a name), or the sign of a stolen CA key; or, where the user has certificates on record, one
+    of those that its holder has rewritten, as not all of a certificate is signed. "Let in" is a request
+    after the revocation that was answered, and not with 401, 403, 429 or a server's fault; for as long
+    as API servers cache (--unauthorized-ttl) that is to be expected. The log needs the level Metadata.
 
-    Exit code 0 if the logs could be read; with --strict 1 if something was let in or never issued here.
+    Exit code 0 if the logs could be read and hold an event; with --strict 1 if something was let in or
+    never issued here.
 
     \b
     kubemint audit-log /var/log/kubernetes/audit.log --config /etc/kubemint/kubemint.yaml
@@ -58,14 +67,17 @@ def audit_log(**options: Any) -> None:
     records = _records(options)
     files = AuditFiles(options["files"])
     report = join(files.lines(), records.find)
+    strange = never_issued(report, options["issued_by_others"])
     found = Findings(
         report=report,
         files=files,
-        issued_by_others=options["issued_by_others"],
+        never_issued=strange,
+        known_users=frozenset(user for user in {use.user for use in strange} if records.has_certificate_of(user)),
         unused=_unused(records, report) if options["is_unused_wanted"] else None,
     )
     for line in problem_lines(found):
         click.echo(line, err=True)
+    _check_events(report, options["files"])
     is_json = options["output"] == "json"
     click.echo(json.dumps(findings_fields(found), indent=2) if is_json else "\n".join(findings_lines(found)))
     if options["strict"] and (found.let_in or found.never_issued):
@@ -79,6 +91,17 @@ def _records(options: Mapping[str, Any]) -> Records:
     if any(of_service):
         raise click.UsageError("--config looks in the ledger; leave out --url, --ca and --token-file.")
     return LedgerRecords(config.load(options["config_file"]))
+
+
+def _check_events(report: AuditReport, files: Sequence[Path]) -> None:
+    """Refuse what is another log: nothing in it is strange, and that would say nothing."""
+    if report.events:
+        return
+    lines = f"{report.not_events} line{'' if report.not_events == 1 else 's'}"
+    raise ConfigurationError(
+        ", ".join(map(str, files)),
+        [f"holds no audit.k8s.io event in {lines}; is it kube-apiserver's --audit-log-path?"],
+    )
 
 
 def _unused(records: Records, report: AuditReport) -> tuple[ValidCertificate, ...]:

@@ -14,6 +14,7 @@ from kubemint.kubernetes.audit_log import KnownCertificate
 from kubemint.ledger.reader import Filter, LedgerReader, State
 from kubemint.ledger.revocations import RevocationReader
 from kubemint.wiring import store_of
+from kubemint.x509.names import name_reasons
 
 _PAGE: Final = 500
 _READERS: Final = frozenset({"auditor", "operator"})
@@ -51,6 +52,9 @@ class Records(Protocol):
     def find(self, credential: str) -> KnownCertificate | None:
         """Find a certificate by credential id or by serial number in hex; None if it was never issued here."""
 
+    def has_certificate_of(self, user: str) -> bool:
+        """Tell whether a certificate was issued here to somebody who is called so."""
+
     def valid(self) -> Iterator[ValidCertificate]:
         """Walk over what counts now, newest first."""
 
@@ -84,6 +88,12 @@ class LedgerRecords:
             user=entry.fields["user"],
             revoked_at=None if withdrawal is None else withdrawal.revoked_at,
         )
+
+    def has_certificate_of(self, user: str) -> bool:
+        """Keep `Records.has_certificate_of`."""
+        if not _is_name(user):
+            return False
+        return bool(self._reader.page(Filter(user=user), datetime.now(UTC), limit=1).entries)
 
     def valid(self) -> Iterator[ValidCertificate]:
         """Keep `Records.valid`."""
@@ -126,6 +136,12 @@ class ServiceRecords:
             return None
         return _known(record)
 
+    def has_certificate_of(self, user: str) -> bool:
+        """Keep `Records.has_certificate_of`."""
+        if not _is_name(user):
+            return False
+        return any(True for _ in walk(self._connection, "/v1/certificates", {"user": user}, 1))
+
     def valid(self) -> Iterator[ValidCertificate]:
         """Keep `Records.valid`."""
         for item in walk(self._connection, "/v1/certificates", {"state": "valid"}, None):
@@ -133,6 +149,11 @@ class ServiceRecords:
                 yield ValidCertificate.from_fields(item)
             except (KeyError, TypeError):
                 raise _no_record() from None
+
+
+def _is_name(user: str) -> bool:
+    """Tell whether a certificate could name it: what others log as a user need not be fit to be looked up."""
+    return next(name_reasons(user, "user"), None) is None
 
 
 def _known(record: Mapping[str, Any]) -> KnownCertificate:

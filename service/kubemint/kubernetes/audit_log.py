@@ -17,7 +17,7 @@ from kubemint.errors import InvalidDocument
 from kubemint.kubernetes.access_review import read_credential_values, serials_of, sort_credential_ids
 
 API_VERSION: Final = "audit.k8s.io/v1"
-SOURCE_IPS_MAX: Final = 16  # kept for each certificate
+SOURCE_IPS_MAX: Final = 16  # kept for each certificate, and as many of its use after a revocation
 NOT_EVENTS_MAX: Final = 16  # lines that are named, of all that are counted
 
 _LAST_STAGES: Final = frozenset({"ResponseComplete", "Panic"})  # one of them for each request, and once
@@ -73,6 +73,8 @@ class TriedAfterRevocation:
     last_at: datetime
     requests: int
     codes: tuple[tuple[int, int], ...]
+    source_ips: tuple[str, ...]
+    more_source_ips: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,8 @@ class _Span:
     last_at: datetime
     requests: int = 0
     codes: Counter[int] = field(default_factory=Counter)
+    source_ips: dict[str, None] = field(default_factory=dict)
+    more_source_ips: bool = False
 
     def add(self, event: AuditEvent) -> None:
         self.first_at, self.last_at = min(self.first_at, event.received_at), max(self.last_at, event.received_at)
@@ -176,6 +180,12 @@ class _Span:
             self.requests += 1
             if event.status_code is not None:
                 self.codes[event.status_code] += 1
+        if event.source_ip is None or event.source_ip in self.source_ips:
+            return
+        if len(self.source_ips) < SOURCE_IPS_MAX:
+            self.source_ips[event.source_ip] = None
+        else:
+            self.more_source_ips = True
 
 
 class _Use:
@@ -186,8 +196,6 @@ class _Use:
         self._user = event.user
         self._all = _Span(event.received_at, event.received_at)
         self._revoked: _Span | None = None
-        self._source_ips: dict[str, None] = {}
-        self._more_source_ips = False
 
     def add(self, event: AuditEvent) -> None:
         self._all.add(event)
@@ -195,12 +203,6 @@ class _Use:
         if revoked_at is not None and event.received_at >= revoked_at:
             self._revoked = self._revoked or _Span(event.received_at, event.received_at)
             self._revoked.add(event)
-        if event.source_ip is None or event.source_ip in self._source_ips:
-            return
-        if len(self._source_ips) < SOURCE_IPS_MAX:
-            self._source_ips[event.source_ip] = None
-        else:
-            self._more_source_ips = True
 
     def freeze(self, credential: str) -> CertificateUse:
         revoked = self._revoked
@@ -211,8 +213,8 @@ class _Use:
             first_at=self._all.first_at,
             last_at=self._all.last_at,
             requests=self._all.requests,
-            source_ips=tuple(self._source_ips),
-            more_source_ips=self._more_source_ips,
+            source_ips=tuple(self._all.source_ips),
+            more_source_ips=self._all.more_source_ips,
             tried_after_revocation=None
             if revoked is None
             else TriedAfterRevocation(
@@ -220,6 +222,8 @@ class _Use:
                 last_at=revoked.last_at,
                 requests=revoked.requests,
                 codes=tuple(sorted(revoked.codes.items())),
+                source_ips=tuple(revoked.source_ips),
+                more_source_ips=revoked.more_source_ips,
             ),
         )
 
