@@ -1,7 +1,8 @@
 """A set of a million digests in a few megabytes: what is in it is found at once, however much there is.
 
 Only the first eight octets of a digest are kept, in one array (open addressing). Digests are uniform, so one
-that is not in the set is taken for one that is with a chance of the set's size in 2**64; who asks confirms a hit.
+that is not in the set is taken for one that is with a chance of the set's size in 2**64. Who asks confirms a hit,
+or turns somebody away at that chance.
 Serial numbers are drawn at random, and serve as well.
 """
 

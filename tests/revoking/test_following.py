@@ -12,7 +12,13 @@ from sqlalchemy.engine import make_url
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.kubernetes.access_review import AccessReview, Unknown
-from kubemint.kubernetes.revoked_credentials import CHECK_SECONDS, Denied, NoOpinion, RevokedCredentials
+from kubemint.kubernetes.revoked_credentials import (
+    CHECK_SECONDS,
+    REBUILD_SECONDS,
+    Denied,
+    NoOpinion,
+    RevokedCredentials,
+)
 from kubemint.ledger.stores import open_store
 from ledger.adapters import Adapter, PostgresAdapter
 from postgres import postgres_cluster
@@ -82,6 +88,39 @@ def test_while_the_ledger_is_down(bureau: Bureau) -> None:
     assert "certificateHold" in verdict.reason
     bureau.lift(held)
     assert judge.judge(of(entry)) == NoOpinion()
+
+
+def test_new_tables_that_cannot_be_made(bureau: Bureau) -> None:
+    """While the walk over everything fails, what is revoked is learned of; it is tried again later."""
+    record, seconds, tries = _Interrupted(bureau), 0.0, 0
+
+    def fail() -> None:
+        nonlocal tries
+        tries += 1
+        raise LedgerUnavailable("the walk takes too long")
+
+    judge = RevokedCredentials(record, Unknown.IGNORE, lambda: bureau.now, lambda: seconds)  # type: ignore[arg-type]  # by name
+    old = bureau.issue("old")
+    bureau.revoke(user="old")
+    judge.refresh()
+    record.before = fail
+    seconds += REBUILD_SECONDS
+    entry = bureau.issue("jane")
+    bureau.revoke(user="jane")
+    with pytest.raises(LedgerUnavailable):
+        judge.refresh()
+    for _ in range(3):
+        judge.refresh()
+    assert tries == 1
+    assert all(isinstance(judge.judge(of(each)), Denied) for each in (old, entry))
+    seconds += 60
+    with pytest.raises(LedgerUnavailable):
+        judge.refresh()
+    record.before = lambda: None
+    seconds += 60
+    judge.refresh()
+    assert tries == 2
+    assert len(judge) == 2
 
 
 class _Silent:

@@ -1,9 +1,10 @@
 """Which credentials an API server must turn away: known from memory, and never longer ago than a second.
 
-A question costs a look into a table, however much is revoked; only what is found there is confirmed in the
-ledger. The table is filled before the service is ready, and follows the ledger from then on: a thread reads
-what was revoked since, whenever the ledger says that something was, and at the latest after half a second.
-While it makes a new table, which takes seconds where much is revoked, it keeps adding to the one that counts.
+A question costs a look into tables, however much is revoked; what is found there is confirmed in the ledger,
+and that a certificate is on record is looked up once, where that matters. The tables are filled before the
+service is ready, and follow the ledger from then on: a thread reads what was revoked since, whenever the ledger
+says that something was, and at the latest after half a second. While it makes new tables, which takes seconds
+where much is revoked, it keeps adding to those that count.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from kubemint.kubernetes.unknown_credentials import Alarms, Remembered
 CHECK_SECONDS: Final = 0.5
 REBUILD_SECONDS: Final = 6 * 3600.0  # so that what has expired makes room
 CLOCKS_DIFFER: Final = timedelta(minutes=10)  # what has expired here may not have for an API server
+_RETRY_SECONDS: Final = 30.0  # after a walk over everything that failed
 _REBUILD_SHARE: Final = (
     10  # lifted holds make new tables for a tenth of the time at most; the ledger knows of them
 )
@@ -128,7 +130,13 @@ class _Tables:
 class RevokedCredentials:
     """Judges credentials. One for a process, made after the fork; threads share it."""
 
-    def __init__(self, revocations: Revocations, unknown: Unknown, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        revocations: Revocations,
+        unknown: Unknown,
+        clock: Callable[[], datetime],
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Load what is revoked now.
 
         Raises:
@@ -137,12 +145,14 @@ class RevokedCredentials:
         self._revocations = revocations
         self._unknown = unknown
         self._clock = clock
+        self._stopwatch = stopwatch
         self._remembered = Remembered()
         self._alarms = Alarms()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_cut_off = False  # from the ledger: who asks must not wait for what does not answer
-        self._tables, self._known = _Tables(), revocations.newest()
+        self._tables, self._known, self._built = _Tables(), revocations.newest(), -1
+        self._rebuild_at = self._may_rebuild_at = stopwatch()
         self._rebuild()
 
     def __len__(self) -> int:
@@ -176,8 +186,7 @@ class RevokedCredentials:
         """
         try:
             self._catch_up()
-            is_due = time.monotonic() >= self._may_rebuild_at
-            if is_due and self._revocations.was_lifted_since(self._built):
+            if self._is_rebuild_due():
                 self._rebuild()
         except LedgerUnavailable:
             self._is_cut_off = True
@@ -193,9 +202,15 @@ class RevokedCredentials:
             if _octets(serial_number) in tables.serial_numbers:
                 yield from self._confirm(self._revocations.of_serial, serial_number)
 
+    def _is_rebuild_due(self) -> bool:
+        now = self._stopwatch()
+        is_allowed = now >= self._may_rebuild_at
+        return now >= self._rebuild_at or (is_allowed and self._revocations.was_lifted_since(self._built))
+
     def _rebuild(self) -> None:
         """Make the tables anew, without what has expired, or was lifted before it began."""
-        began, built = time.monotonic(), self._revocations.newest()
+        began, built = self._stopwatch(), self._revocations.newest()
+        self._rebuild_at = self._may_rebuild_at = began + _RETRY_SECONDS  # if this one fails
         tables = _Tables()
         for page in self._pages(-1):
             tables.add(page)
@@ -205,7 +220,7 @@ class RevokedCredentials:
             tables.add(page)
         self._tables, self._known, self._built = tables, newest, built
         metrics.REVOCATIONS_LOADED.set(len(self))
-        ended = time.monotonic()
+        ended = self._stopwatch()
         self._rebuild_at = ended + REBUILD_SECONDS
         self._may_rebuild_at = ended + _REBUILD_SHARE * (ended - began)
 
@@ -276,8 +291,6 @@ class RevokedCredentials:
             while not self._stopped.is_set():
                 try:
                     announcements.wait(CHECK_SECONDS)
-                    if time.monotonic() >= self._rebuild_at:
-                        self._rebuild()
                     self.refresh()
                 except LedgerUnavailable:
                     self._stopped.wait(CHECK_SECONDS)
