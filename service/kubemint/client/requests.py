@@ -59,7 +59,14 @@ def requests() -> None:
 @_output
 @service_options
 def list_requests(state: str, every: bool, limit: int, output: str, **options: Any) -> None:
-    """List requests, newest first."""
+    """List requests, newest first.
+
+    Columns: id, state, approvals so far and needed, until when it is open, user, groups, requester.
+
+    \b
+    kubemint requests list
+    kubemint requests list --all --limit 20 --output json
+    """
     query = {} if every else {"state": state}
     found = [checked(item) for item in walk(_connection(options), "/v1/requests", query, limit)]
     if output == "json":
@@ -86,6 +93,10 @@ def show(request: str, output: str, **options: Any) -> None:
     """Show the request ID; with --output pem its certificate.
 
     The certificate comes with its chain, and only once it is issued.
+
+    \b
+    kubemint requests show 0f3c5a7b9d1e42608a4c6e8f10325476
+    kubemint requests show 0f3c5a7b9d1e42608a4c6e8f10325476 --output pem > jane.crt
     """
     found = fetch(_connection(options), request)
     if output == "json":
@@ -147,7 +158,11 @@ def fetch_certificate(request: str, **options: Any) -> None:
 @_output
 @service_options
 def approve(request: str, reason: str | None, yes: bool, output: str, **options: Any) -> None:
-    """Approve the request ID, after a look at what would be signed."""
+    """Approve the request ID, after a look at what would be signed.
+
+    \b
+    kubemint requests approve 0f3c5a7b9d1e42608a4c6e8f10325476 --reason "ticket 4711"
+    """
     connection = _connection(options)
     shown = fetch(connection, request)
     click.echo(describe(shown), err=True)
@@ -162,7 +177,11 @@ def approve(request: str, reason: str | None, yes: bool, output: str, **options:
 @_output
 @service_options
 def deny(request: str, reason: str, output: str, **options: Any) -> None:
-    """Deny the request ID: it ends without a certificate."""
+    """Deny the request ID: it ends without a certificate.
+
+    \b
+    kubemint requests deny 0f3c5a7b9d1e42608a4c6e8f10325476 --reason "no ticket"
+    """
     connection = _connection(options)
     _decide(connection, fetch(connection, request), {"verdict": "deny", "reason": reason}, output)
 

@@ -15,6 +15,7 @@ from kubemint.commands.backup_settings import (
     encrypted_keys,
     setting_files,
 )
+from kubemint.commands.config_option import config_option
 from kubemint.commands.progress import progress
 from kubemint.errors import ConfigurationError
 from kubemint.ledger.archive import Archive
@@ -30,7 +31,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--config", "config_file", type=_file, help="Configuration of the service  [default: found].")
+@config_option("Configuration of the service")
 @click.option("--passphrase-file", type=_file, help="Put the private keys in, encrypted under its first line.")
 def backup(directory: Path, config_file: Path | None, passphrase_file: Path | None) -> None:
     """Back the ledger and the settings up into DIR.

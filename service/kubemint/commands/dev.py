@@ -34,6 +34,10 @@ def dev(directory: Path, port: int | None) -> None:
 
     For trying things out, on https://127.0.0.1:8443. The folder is what `kubemint init` makes; it
     is created once, and the CA, the tokens and the ledger in it stay for the next time.
+
+    \b
+    kubemint dev
+    kubemint dev --directory second --port 9443
     """
     if not (directory / CONFIG_NAME).exists():
         create_workspace(directory, CaSource(), Listen(port=port or 8443), None, datetime.now(UTC))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from kubemint import config
+from kubemint.commands.config_option import config_option
 from kubemint.wiring import migrate_ledger
 
 
@@ -12,7 +13,7 @@ from kubemint.wiring import migrate_ledger
 @click.option(
     "--sign-existing", is_flag=True, help="Sign the entries of a ledger that no version has signed: see above."
 )
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration  [default: found].")
+@config_option("Configuration that names the ledger")
 def migrate(sign_existing: bool, config_file: Path | None) -> None:
     """Bring the ledger's tables up to date.
 
@@ -26,6 +27,9 @@ def migrate(sign_existing: bool, config_file: Path | None) -> None:
     by that version, and never served by a later one? Does it hold as many entries, and the same
     last ones, as the decision log or a copy of that time? An anchor that holds a checkpoint, or
     does not answer, is an obstacle.
+
+    \b
+    kubemint ledger migrate --config /etc/kubemint/kubemint.yaml
     """
     migrate_ledger(config.load(config.find_config(config_file)), sign_existing=sign_existing)
     click.echo("The ledger is up to date.")

@@ -6,17 +6,13 @@ from typing import Any
 import click
 
 from kubemint import config
+from kubemint.commands.config_option import config_option
 from kubemint.commands.log_source import open_source, source_options
 from kubemint.wiring import log_keys_of
 
 
 @click.command()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Configuration that names the key  [default: found].",
-)
+@config_option("Configuration that names the key")
 def key(config_file: Path | None) -> None:
     """Print the public key of the log, as others need it.
 
@@ -36,5 +32,9 @@ def checkpoint(**options: Any) -> None:
 
     The size is how many entries there are. Kept elsewhere, it shows later that nothing before it was
     changed: kubemint log verify --from-checkpoint FILE.
+
+    \b
+    kubemint log checkpoint --config /etc/kubemint/kubemint.yaml > checkpoint
+    kubemint log checkpoint --url https://kubemint.example.com:8443 --ca ca.crt > checkpoint
     """
     click.echo(open_source(options).checkpoint(), nl=False)

@@ -13,6 +13,7 @@ from kubemint import config
 from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.options import service_options
 from kubemint.client.published_log import PublishedLog
+from kubemint.commands.config_option import config_option
 from kubemint.config import Config
 from kubemint.errors import ConfigurationError, LedgerUnavailable
 from kubemint.ledger.verify_pages import EntryPages, StoredHead, read_head, reading
@@ -40,10 +41,7 @@ class LogSource(Protocol):
 
 def source_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where the log is."""
-    configured = click.option(
-        "--config", "config_file", type=_file, help="Configuration that names the ledger  [default: found]."
-    )
-    return configured(service_options(command))
+    return config_option("Configuration that names the ledger")(service_options(command))
 
 
 def open_source(options: dict[str, Any]) -> LogSource:

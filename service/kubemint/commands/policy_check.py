@@ -29,6 +29,10 @@ def check(file: Path, config_file: Path | None, strict: bool) -> None:
     Prints a line for each mistake (FILE:LINE: path: message), and for each warning. With --config,
     rules that name a CA, token issuer or cluster which the configuration does not have are mistakes,
     as they are to the service, and unknown tokens are warned about.
+
+    \b
+    kubemint policy check policy.yaml --config /etc/kubemint/kubemint.yaml
+    kubemint policy check policy.yaml --strict
     """
     settings = None if config_file is None else config.load(config_file)
     text = read_file(file)

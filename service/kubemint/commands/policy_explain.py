@@ -41,6 +41,10 @@ def explain(**options: Any) -> None:
 
     With --policy and --requester on this machine alone, else by the service, for whoever you are to
     it. Exit code 0 if it would be granted, 1 if refused.
+
+    \b
+    kubemint policy explain --csr jane.csr --profile developers --expires 8h
+    kubemint policy explain --csr jane.csr --policy policy.yaml --requester requester.yaml
     """
     _check_options(options)
     try:

@@ -12,6 +12,7 @@ import click
 from kubemint import config
 from kubemint.audit import reason_fields, requester_from
 from kubemint.client.options import DurationType
+from kubemint.commands.config_option import config_option
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError
 from kubemint.ledger.archive import NO_ARCHIVE, Archive
@@ -37,7 +38,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("file", type=_file)
 @click.option("--since", type=DurationType(), default="30d", show_default=True, help="How far to go back.")
-@click.option("--config", "config_file", type=_file, help="Configuration that names the ledger  [default: found].")
+@config_option("Configuration that names the ledger")
 @click.option("--ledger", "ledger_file", type=_file, help="The ledger's file, in place of a configuration.")
 @click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
 def replay(file: Path, since: timedelta, config_file: Path | None, ledger_file: Path | None, output: str) -> None:
@@ -49,6 +50,10 @@ def replay(file: Path, since: timedelta, config_file: Path | None, ledger_file: 
     sets no bound. A verdict is granted, refused, or granted with approval. A CSR that was unfit, a
     refusal for a quota or a token that counts once, and the certificate that came of an approval
     were not decided by the policy and are left out. Nothing is signed or recorded.
+
+    \b
+    kubemint policy replay new-policy.yaml --since 30d
+    kubemint policy replay new-policy.yaml --ledger copy-of-ledger.db --output json
     """
     if config_file is not None and ledger_file is not None:
         raise click.UsageError("--config or --ledger, not both.")

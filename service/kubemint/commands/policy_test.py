@@ -33,6 +33,9 @@ def test(file: Path) -> None:
         subject: {user: "ci:acme/shop", groups: [deployers]}
         expires: 15m
         expect: granted
+
+    \b
+    kubemint policy test policy-test.yaml
     """
     found = load_cases(load_yaml_file(file), str(file))
     policy_file = file.parent / found.policy_file

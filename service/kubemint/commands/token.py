@@ -21,6 +21,7 @@ from kubemint.authentication.tokens import (
 )
 from kubemint.client.options import DurationType
 from kubemint.client.tables import show_rows
+from kubemint.commands.config_option import config_option
 from kubemint.durations import format_duration
 from kubemint.errors import ConfigurationError
 
@@ -29,7 +30,7 @@ def _with_tokens_file(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command its `file`: the one named, or the one that the configuration names."""
 
     @click.option("--tokens-file", type=click.Path(path_type=Path, dir_okay=False), help="File of the hashes.")
-    @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration that names it.")
+    @config_option("Configuration that names it")
     @wraps(command)
     def with_file(tokens_file: Path | None, config_file: Path | None, **options: Any) -> None:
         command(file=tokens_file or _configured_file(config_file), **options)
@@ -80,7 +81,13 @@ def create(file: Path, name: str, expires: timedelta) -> None:
 @token.command("list")
 @_with_tokens_file
 def list_tokens(file: Path) -> None:
-    """List the names and expiries."""
+    """List the names and expiries.
+
+    Columns: name, until when it is good, state, the beginning of its hash.
+
+    \b
+    kubemint token list --config /etc/kubemint/kubemint.yaml
+    """
     if not (records := load_tokens(file)):
         click.echo("there is no token", err=True)
         return
@@ -92,7 +99,11 @@ def list_tokens(file: Path) -> None:
 @click.argument("name")
 @_with_tokens_file
 def delete(file: Path, name: str) -> None:
-    """Delete the token NAME: it stops working within a second."""
+    """Delete the token NAME: it stops working within a second.
+
+    \b
+    kubemint token delete ci --config /etc/kubemint/kubemint.yaml
+    """
     with exclusive(file):
         records = load_tokens(file)
         kept: tuple[TokenRecord, ...] = tuple(record for record in records if record.name != name)
