@@ -47,6 +47,7 @@ from kubemint.signing.probe import check_signing
 from kubemint.transparency.checkpoint import NoteSigner, NoteVerifier
 from kubemint.witnesses.reading import WitnessedReader
 from kubemint.witnesses.watch import Watch, check_anchors, check_settings, check_unanchored, open_watch
+from kubemint.x509.crl_edition import PERIOD
 from kubemint.x509.issuer import Issuer, issuer_from, issuer_problems
 from kubemint.x509.profile import SERIAL_BITS
 
@@ -191,12 +192,15 @@ def load_policy_of(config: Config) -> Policy:
 
 
 def kept_for(config: Config, policy: Policy) -> timedelta | None:
-    """Give for how long rows of what is over are kept: as configured, and for as long as a quota counts them.
+    """Give for how long rows of what is over are kept: as configured, and for as long as something counts them.
 
-    None is for ever.
+    Quotas do, and revocation lists: a certificate that has expired stays in the edition that had it. None is
+    for ever.
     """
     periods = [profile.quota.per for profile in policy.profiles if profile.quota is not None]
-    return None if config.ledger.retention is None else max(config.ledger.retention, *periods, timedelta())
+    if config.ledger.retention is None:
+        return None
+    return max(config.ledger.retention, *periods, config.crl.lifetime + PERIOD)
 
 
 def prepare(config: Config) -> None:

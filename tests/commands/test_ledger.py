@@ -1,5 +1,6 @@
 """`kubemint ledger`: tables brought up to date, rows dropped, text archived; and what each refuses."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from kubemint.errors import ConfigurationError
 from kubemint.ledger.sqlite import SqliteFile, create_file
 from kubemint.ledger.writer import LedgerWriter
 from kubemint.transparency.tiles import TILE_WIDTH
-from kubemint.wiring import log_keys_of, prepare, store_of
+from kubemint.wiring import kept_for, load_policy_of, log_keys_of, prepare, store_of
 from ledger.events import issued
 from ledger.filling import bodies, entry_rows, migrate_to
 
@@ -172,3 +173,12 @@ def test_what_a_quota_counts_is_kept(folder: Path) -> None:
         text.replace(line, f"{line}\n{indent}quota: {{certificates: 5, per: 60d}}", 1), encoding="utf-8"
     )
     assert _ledger(folder, "retain").output == NOTHING
+
+
+def test_what_a_revocation_list_may_hold_is_kept(folder: Path) -> None:
+    """Rows stay for as long as a list that has them counts, however short the retention."""
+    settings = config.load(folder / "kubemint.yaml")
+    short = replace(settings, ledger=replace(settings.ledger, retention=timedelta(hours=1)))
+    kept = kept_for(short, load_policy_of(short))
+    assert kept is not None
+    assert kept > settings.crl.lifetime > timedelta(hours=1)
