@@ -133,7 +133,8 @@ def test_a_token_of_a_pipeline(place: Place) -> None:
     assert (place.terminal.folder / "ci-2.token").stat().st_mode & 0o777 == 0o600
     place.terminal.check(steps(INCIDENTS, "token-certificates"))
     (listed,) = place.terminal.check(steps(INCIDENTS, "token-list")).splitlines()
-    assert listed.split("\t")[1:3] == ["revoked", "deployer"]
+    fields = listed.split("\t")
+    assert (fields[1], fields[2], fields[-1]) == ("deployer", "token:ci", "revoked")
     assert place.states(user="not-of-ci") == ["valid"]
     change_yaml(
         place.terminal.folder / "policy.yaml",
