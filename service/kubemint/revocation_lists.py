@@ -156,9 +156,7 @@ class RevocationLists:
         Raises:
             SigningFailed, LedgerUnavailable: there is no answer now.
         """
-        return answer_ocsp(
-            request_der, self._issuer, self._status_of, now=self._clock(), good_for=OCSP_GOOD_FOR, responder=None
-        )
+        return answer_ocsp(request_der, self._issuer, self._status_of, now=self._clock(), good_for=OCSP_GOOD_FOR)
 
     def _most_shards(self, shards: int) -> int | None:
         """Bound how many lists there are to sign and to keep, whoever asks; None is: not counted yet."""

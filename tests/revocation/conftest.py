@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from csrs import KEY_TYPES, private_key
+from csrs import KEY_TYPES
 from kubemint.x509.issuer import Issuer
-from kubemint.x509.responder import Responder, issue_responder
 from revocation.records import LISTING_USAGES
 from x509.authorities import issuer_of
 
@@ -44,11 +43,3 @@ def issuer(request: pytest.FixtureRequest, now: datetime) -> Issuer:
 def small_issuer(now: datetime) -> Issuer:
     """Give one CA where its type of key does not matter."""
     return issuer_of("ecdsa-p256", now, usages=LISTING_USAGES)
-
-
-@pytest.fixture(params=[None, *KEY_TYPES], ids=lambda key_type: f"answered-by-{key_type or 'itself'}")
-def responder(request: pytest.FixtureRequest, issuer: Issuer, now: datetime) -> Responder | None:
-    """Give nobody, and a responder of each type of key, to each issuer."""
-    if request.param is None:
-        return None
-    return issue_responder(issuer, private_key(request.param, "responder"), serial_number=1 << 80, now=now)

@@ -1,4 +1,4 @@
-"""pkilint, the public linter of RFC 5280 and RFC 6960, has nothing to say about lists, answers and responders."""
+"""pkilint, the public linter of RFC 5280 and RFC 6960, has nothing to say about lists and answers."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -8,15 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pkilint import loader, pkix, report, validation
 from pkilint.document import Document
-from pkilint.pkix import certificate, crl, extension, name, ocsp
+from pkilint.pkix import crl, extension, name, ocsp
 
-from csrs import private_key
 from kubemint.x509.issuer import Issuer
 from kubemint.x509.ocsp import MALFORMED_REQUEST, answer_ocsp
-from kubemint.x509.responder import Responder, issue_responder
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
 from revocation.records import DAY, SERIAL_NUMBER, list_of, question, record_of, revoked
-from x509.authorities import issuer_of
 
 
 def decoders() -> list[validation.Validator]:
@@ -43,21 +40,6 @@ def crl_linter() -> validation.ValidatorContainer:
 def ocsp_linter() -> validation.ValidatorContainer:
     """Give pkilint's linter of OCSP answers, put together as its program does."""
     return ocsp.create_pkix_ocsp_response_validator_container([ocsp.create_response_decoder(), *decoders()], [])
-
-
-@pytest.fixture(scope="session")
-def certificate_linter() -> validation.ValidatorContainer:
-    """Give pkilint's linter of certificates, put together as its program does."""
-    return certificate.create_pkix_certificate_validator_container(
-        certificate.create_decoding_validators(name.ATTRIBUTE_TYPE_MAPPINGS, extension.EXTENSION_MAPPINGS),
-        [
-            certificate.create_issuer_validator_container([]),
-            certificate.create_validity_validator_container(),
-            certificate.create_subject_validator_container([]),
-            certificate.create_extensions_validator_container([]),
-            certificate.create_spki_validator_container([]),
-        ],
-    )
 
 
 def findings(linter: validation.ValidatorContainer, document: Document) -> str:
@@ -113,17 +95,16 @@ def test_the_linter_would_find_a_fault_in_a_list(
 @pytest.mark.parametrize("reason", [None, *RevocationReason])
 def test_the_linter_finds_nothing_in_an_answer(
     issuer: Issuer,
-    responder: Responder | None,
     now: datetime,
     ocsp_linter: validation.ValidatorContainer,
     reason: RevocationReason | None,
 ) -> None:
-    """pkilint has no finding at WARNING or above: good, and revoked for each reason, whoever answers."""
+    """pkilint has no finding at WARNING or above: good, and revoked for each reason."""
     record = record_of(good=[SERIAL_NUMBER])
     if reason is not None:
         record = record_of(*revoked(now, SERIAL_NUMBER, reason=reason))
     asked = question(issuer, extensions=[(x509.OCSPNonce(b"n" * 32), False)])
-    said = answer_ocsp(asked, issuer, record, now=now, good_for=DAY, responder=responder)
+    said = answer_ocsp(asked, issuer, record, now=now, good_for=DAY)
     assert findings(ocsp_linter, ocsp_document(said)) == ""
 
 
@@ -138,25 +119,5 @@ def test_the_linter_would_find_a_fault_in_an_answer(
     """The linter is awake: an answer that ended before it began has a finding."""
     record = record_of(good=[SERIAL_NUMBER])
     backwards = timedelta(hours=-1)
-    said = answer_ocsp(question(small_issuer), small_issuer, record, now=now, good_for=backwards, responder=None)
+    said = answer_ocsp(question(small_issuer), small_issuer, record, now=now, good_for=backwards)
     assert findings(ocsp_linter, ocsp_document(said))
-
-
-def test_the_linter_finds_nothing_in_a_responder(
-    issuer: Issuer, now: datetime, certificate_linter: validation.ValidatorContainer
-) -> None:
-    """pkilint has no finding at WARNING or above in the certificate of a responder."""
-    made = issue_responder(
-        issuer, private_key("ecdsa-p256", "responder"), serial_number=1 << 80, now=now
-    ).certificate
-    document = loader.RFC5280CertificateDocumentLoader().load_der_document(made.public_bytes(Encoding.DER))
-    assert findings(certificate_linter, document) == ""
-
-
-def test_the_linter_would_find_a_fault_in_a_responder(
-    now: datetime, certificate_linter: validation.ValidatorContainer
-) -> None:
-    """The linter is awake: a certificate without a subject key identifier has a finding."""
-    faulty = issuer_of("ecdsa-p256", now, subject_key_identifier=None).certificate
-    document = loader.RFC5280CertificateDocumentLoader().load_der_document(faulty.public_bytes(Encoding.DER))
-    assert findings(certificate_linter, document)

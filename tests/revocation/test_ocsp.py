@@ -24,7 +24,6 @@ from kubemint.x509.ocsp import (
     answer_ocsp,
     request_from_path,
 )
-from kubemint.x509.responder import Responder, issue_responder
 from kubemint.x509.revocation import RevocationReason
 from revocation.records import SERIAL_NUMBER, Record, leaf_of, question, record_of, revoked, write
 from x509 import der
@@ -34,12 +33,8 @@ HOUR = timedelta(hours=1)
 LARGEST = (1 << 159) - 1  # RFC 5280 4.1.2.2: 20 octets
 
 
-def answer(
-    request_der: bytes, issuer: Issuer, record: Record, now: datetime, responder: Responder | None = None
-) -> ocsp.OCSPResponse:
-    return ocsp.load_der_ocsp_response(
-        answer_ocsp(request_der, issuer, record, now=now, good_for=HOUR, responder=responder)
-    )
+def answer(request_der: bytes, issuer: Issuer, record: Record, now: datetime) -> ocsp.OCSPResponse:
+    return ocsp.load_der_ocsp_response(answer_ocsp(request_der, issuer, record, now=now, good_for=HOUR))
 
 
 def records(now: datetime) -> dict[ocsp.OCSPCertStatus, Record]:
@@ -102,7 +97,7 @@ def test_a_nonce_of_no_allowed_length_is_malformed(small_issuer: Issuer, now: da
     """A client does not choose much of what is signed: an empty or long nonce is refused (RFC 9654 2.1)."""
     asked = question(small_issuer, extensions=[(x509.OCSPNonce(b"n" * length), False)])
     record = record_of(good=[SERIAL_NUMBER])
-    said = answer_ocsp(asked, small_issuer, record, now=now, good_for=HOUR, responder=None)
+    said = answer_ocsp(asked, small_issuer, record, now=now, good_for=HOUR)
     assert said == MALFORMED_REQUEST
     assert record.asked == []
 
@@ -127,7 +122,7 @@ def test_several_certificates_in_one_question_are_malformed(small_issuer: Issuer
     again = der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, one)))
     assert again == question(small_issuer)
     record = record_of(good=[SERIAL_NUMBER])
-    said = answer_ocsp(two, small_issuer, record, now=now, good_for=HOUR, responder=None)
+    said = answer_ocsp(two, small_issuer, record, now=now, good_for=HOUR)
     assert said == MALFORMED_REQUEST
     assert record.asked == []
 
@@ -145,7 +140,7 @@ def test_a_question_about_another_ca_is_not_ours_to_answer(
     record = record_of(good=[SERIAL_NUMBER])
     for stranger in (issuer_of("ed25519", now), issuer_of("ecdsa-p256", now, common_name="other")):
         asked = question(stranger, algorithm=algorithm)
-        said = answer_ocsp(asked, small_issuer, record, now=now, good_for=HOUR, responder=None)
+        said = answer_ocsp(asked, small_issuer, record, now=now, good_for=HOUR)
         assert said == UNAUTHORIZED
     assert record.asked == []
 
@@ -153,14 +148,14 @@ def test_a_question_about_another_ca_is_not_ours_to_answer(
 def test_an_issuer_named_by_another_hash_is_not_recognised(small_issuer: Issuer, now: datetime) -> None:
     """SHA-1 and SHA-256 name an issuer; whoever uses another hash is told that we cannot say."""
     asked = question(small_issuer, algorithm=hashes.SHA384())
-    said = answer_ocsp(asked, small_issuer, record_of(), now=now, good_for=HOUR, responder=None)
+    said = answer_ocsp(asked, small_issuer, record_of(), now=now, good_for=HOUR)
     assert said == UNAUTHORIZED
 
 
 def test_an_issuer_named_by_a_hash_that_nobody_has_is_not_recognised(small_issuer: Issuer, now: datetime) -> None:
     """An algorithm that the library does not know is no reason to raise."""
     asked = der.tamper(question(small_issuer), der.oid("1.3.14.3.2.26"), der.oid("1.3.14.3.2.99"))
-    said = answer_ocsp(asked, small_issuer, record_of(), now=now, good_for=HOUR, responder=None)
+    said = answer_ocsp(asked, small_issuer, record_of(), now=now, good_for=HOUR)
     assert said == UNAUTHORIZED
 
 
@@ -182,7 +177,7 @@ def test_a_negative_number_is_malformed(small_issuer: Issuer, now: datetime) -> 
     asked = der.tamper(question(small_issuer), written, written[:2] + bytes([written[2] | 0x80]) + written[3:])
     assert ocsp.load_der_ocsp_request(asked).serial_number < 0
     record = record_of()
-    said = answer_ocsp(asked, small_issuer, record, now=now, good_for=HOUR, responder=None)
+    said = answer_ocsp(asked, small_issuer, record, now=now, good_for=HOUR)
     assert said == MALFORMED_REQUEST
     assert record.asked == []
 
@@ -210,35 +205,20 @@ def test_an_intermediate_answers_for_itself(now: datetime) -> None:
     assert response.certificate_status is ocsp.OCSPCertStatus.GOOD
 
 
-def test_a_responder_signs_in_the_issuers_place(
-    issuer: Issuer, responder: Responder | None, now: datetime
-) -> None:
-    """The answer carries the responder's certificate, names it by its key, and holds under that key alone."""
-    response = answer(question(issuer), issuer, record_of(good=[SERIAL_NUMBER]), now, responder)
-    certificate = issuer.certificate if responder is None else responder.certificate
-    assert response.certificates == ([] if responder is None else [certificate])
-    assert (
-        response.responder_key_hash == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
-    )
-    signer = issuer if responder is None else responder.signer
-    signer.verify(response.signature, response.tbs_response_bytes)
+def test_the_issuer_itself_signs(issuer: Issuer, now: datetime) -> None:
+    """The answer names the issuer by its key, holds under that key, and carries no other certificate."""
+    response = answer(question(issuer), issuer, record_of(good=[SERIAL_NUMBER]), now)
+    own_key = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key).digest
+    assert (response.responder_key_hash, response.certificates) == (own_key, [])
+    issuer.verify(response.signature, response.tbs_response_bytes)
 
 
 @pytest.mark.parametrize("faulty", FAULTY_KEYS, ids=lambda faulty: faulty.__name__)
-@pytest.mark.parametrize("delegated", [False, True])
-def test_a_key_that_fails_gives_no_answer(
-    small_issuer: Issuer, now: datetime, faulty: type[FaultyKey], delegated: bool
-) -> None:
+def test_a_key_that_fails_gives_no_answer(small_issuer: Issuer, now: datetime, faulty: type[FaultyKey]) -> None:
     """Whatever the key gives or raises in place of its signature, no answer leaves, and no secret with it."""
-    issuer, responder = small_issuer, None
-    if delegated:
-        key = private_key("ecdsa-p256", "responder")
-        good = issue_responder(issuer, key, serial_number=5, now=now)
-        responder = Responder(certificate=good.certificate, key=faulty(key))
-    else:
-        issuer = dataclasses.replace(issuer, key=faulty(private_key("ecdsa-p256", "issuer")))
+    issuer = dataclasses.replace(small_issuer, key=faulty(private_key("ecdsa-p256", "issuer")))
     with pytest.raises(SigningFailed) as caught:
-        answer(question(issuer), issuer, record_of(good=[SERIAL_NUMBER]), now, responder)
+        answer(question(issuer), issuer, record_of(good=[SERIAL_NUMBER]), now)
     assert "1234" not in caught.value.message
 
 
@@ -249,7 +229,7 @@ def test_a_record_that_cannot_be_read_is_not_an_answer(small_issuer: Issuer, now
         raise LedgerUnavailable("no ledger")
 
     with pytest.raises(LedgerUnavailable):
-        answer_ocsp(question(small_issuer), small_issuer, unreadable, now=now, good_for=HOUR, responder=None)
+        answer_ocsp(question(small_issuer), small_issuer, unreadable, now=now, good_for=HOUR)
 
 
 @pytest.mark.parametrize(
@@ -288,19 +268,16 @@ def test_a_path_that_is_not_base64_is_no_request(text: str) -> None:
 @pytest.mark.parametrize("status", ocsp.OCSPCertStatus, ids=lambda status: status.name)
 def test_openssl_reads_the_answer(
     issuer: Issuer,
-    responder: Responder | None,
     now: datetime,
     openssl: Callable[..., str],
     tmp_path: Path,
     status: ocsp.OCSPCertStatus,
 ) -> None:
-    """Another implementation asks with a nonce, verifies signature, nonce and responder, and reads the status."""
+    """Another implementation asks with a nonce, verifies signature and nonce, and reads the status."""
     files = write(tmp_path, ca=issuer.certificate, leaf=leaf_of(issuer, now), request=b"", response=b"")
     asking = ("ocsp", "-issuer", files["ca"], "-cert", files["leaf"])
     openssl(*asking, "-reqout", files["request"])
-    said = answer_ocsp(
-        files["request"].read_bytes(), issuer, records(now)[status], now=now, good_for=HOUR, responder=responder
-    )
+    said = answer_ocsp(files["request"].read_bytes(), issuer, records(now)[status], now=now, good_for=HOUR)
     files["response"].write_bytes(said)
     # -no_nonce keeps openssl from putting a new nonce into the request that it reads.
     reading = ("-no_nonce", "-reqin", files["request"], "-respin", files["response"], "-CAfile", files["ca"])
@@ -320,9 +297,7 @@ def test_openssl_notices_an_answer_to_another_question(
     asked, otherwise = (
         question(small_issuer, extensions=[(x509.OCSPNonce(nonce), False)]) for nonce in (b"one", b"another")
     )
-    said = answer_ocsp(
-        asked, small_issuer, record_of(good=[SERIAL_NUMBER]), now=now, good_for=HOUR, responder=None
-    )
+    said = answer_ocsp(asked, small_issuer, record_of(good=[SERIAL_NUMBER]), now=now, good_for=HOUR)
     cas = write(tmp_path, ca=small_issuer.certificate, stranger=stranger.certificate)
     files = write(tmp_path, asked=asked, otherwise=otherwise, said=said)
     times = ("-attime", int(now.timestamp()), "-validity_period", 10**10)

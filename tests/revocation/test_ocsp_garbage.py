@@ -16,7 +16,7 @@ HOUR = timedelta(hours=1)
 
 
 def said_to(request_der: bytes, issuer: Issuer, now: datetime) -> bytes:
-    return answer_ocsp(request_der, issuer, record_of(), now=now, good_for=HOUR, responder=None)
+    return answer_ocsp(request_der, issuer, record_of(), now=now, good_for=HOUR)
 
 
 def asked_with_everything(issuer: Issuer) -> bytes:

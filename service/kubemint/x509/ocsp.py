@@ -21,7 +21,6 @@ from cryptography.x509 import ocsp
 from kubemint.errors import SigningFailed
 from kubemint.x509.issuer import Issuer
 from kubemint.x509.profile import SERIAL_BITS
-from kubemint.x509.responder import Responder
 from kubemint.x509.revocation import RevocationReason, reason_flag
 
 
@@ -76,16 +75,15 @@ class _Question:
     nonce: x509.OCSPNonce | None
 
 
-def answer_ocsp(  # noqa: PLR0913 - the question, who answers, and for how long: each is named where it is called
+def answer_ocsp(
     request_der: bytes,
     issuer: Issuer,
     status_of: Callable[[int], CertificateStatus],
     *,
     now: datetime,
     good_for: timedelta,
-    responder: Responder | None,
 ) -> bytes:
-    """Answer an OCSP request, in DER; the issuer itself signs where there is no responder.
+    """Answer an OCSP request, in DER, signed by the issuer itself (RFC 6960 4.2.2.2).
 
     `status_of` is asked about positive serial numbers of at most 20 octets, and what it raises passes
     through. The answer holds from `now`, which is aware UTC, for `good_for`, both in whole seconds.
@@ -103,13 +101,10 @@ def answer_ocsp(  # noqa: PLR0913 - the question, who answers, and for how long:
         return UNAUTHORIZED
     issued_here = 0 < question.serial_number < _SERIAL_END
     status = status_of(question.serial_number) if issued_here else Unknown()
-    signer = issuer if responder is None else responder.signer
     this_update = now.replace(microsecond=0)
     window = (this_update, this_update + good_for)
-    builder = _answer(question, status, window).responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
-    if responder is not None:
-        builder = builder.certificates([responder.certificate])
-    return _sign(builder, signer, (question.serial_number, window, _wire_status(status)))
+    builder = _answer(question, status, window).responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
+    return _sign(builder, issuer, (question.serial_number, window, _wire_status(status)))
 
 
 def request_from_path(unverified_path: str) -> bytes | None:
@@ -188,17 +183,17 @@ def _wire_status(
 
 def _sign(
     builder: ocsp.OCSPResponseBuilder,
-    signer: Issuer,
+    issuer: Issuer,
     decided: tuple[int, tuple[datetime, datetime], _WireStatus],
 ) -> bytes:
     """Sign, and read what was signed: a remote key may have signed something else."""
     try:
-        response_der = builder.sign(signer.key, signer.signature_hash).public_bytes(Encoding.DER)
+        response_der = builder.sign(issuer.key, issuer.signature_hash).public_bytes(Encoding.DER)
     except Exception as fault:  # a key may be remote hardware: whatever it raises means "not signed"
         raise SigningFailed(f"the key for OCSP did not sign: {type(fault).__name__}") from fault
     response = ocsp.load_der_ocsp_response(response_der)
     try:
-        signer.verify(response.signature, response.tbs_response_bytes)
+        issuer.verify(response.signature, response.tbs_response_bytes)
     except InvalidSignature as fault:
         raise SigningFailed("the signature of the OCSP answer does not hold") from fault
     status = (response.certificate_status, response.revocation_time_utc, response.revocation_reason)
