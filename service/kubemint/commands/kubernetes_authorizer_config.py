@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from kubemint import config
 from kubemint.client.options import DurationType
+from kubemint.commands.config_option import config_option
 from kubemint.commands.placed_files import PlacedFile, hand_over, output_options
 from kubemint.commands.served_names import served_names, serves
 from kubemint.config import Config
@@ -34,7 +35,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("authorizer-config")
-@click.option("--config", "config_file", type=_file, help="Configuration of the service  [default: found].")
+@config_option("Configuration of the service")
 @click.option("--url", help="Address of the service, as API servers reach it  [default: the configuration's].")
 @click.option("--ca", "ca_file", type=_file, help="CA certificates that prove it  [default: the configuration's].")
 @click.option(

@@ -10,6 +10,7 @@ import click
 import yaml
 
 from kubemint import config
+from kubemint.commands.config_option import config_option
 from kubemint.commands.placed_files import PlacedFile, hand_over, output_options
 from kubemint.errors import ConfigurationError
 from kubemint.kubernetes.deny_list import (
@@ -32,12 +33,7 @@ _KUBECONFIG: Final = "/etc/kubernetes/kubemint/deny-list.kubeconfig"
     show_default=True,
     help="A ValidatingAdmissionPolicy, or an authorizer that cannot answer.",
 )
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Configuration that names the ledger  [default: found].",
-)
+@config_option("Configuration that names the ledger")
 @click.option(
     "--kubeconfig",
     "kubeconfig_file",

@@ -13,20 +13,23 @@ from typing import Any
 import click
 
 from kubemint import config
+from kubemint.commands.config_option import config_option
 from kubemint.commands.policy_notes import warn_of_policy
 from kubemint.errors import ConfigurationError, KubemintError
 
 
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="Configuration file [default: found].")
-def serve(file: Path | None) -> None:
+@config_option("Configuration of the service")
+def serve(config_file: Path | None) -> None:
     """Serve the API.
 
-    The configuration is --config, else KUBEMINT_CONFIG, else .kubemint/kubemint.yaml, else
-    /etc/kubemint/kubemint.yaml. Nothing is served unless the configuration, the policy, the CA
-    and the ledger are all in order.
+    Nothing is served unless the configuration, the policy, the CA and the ledger are all in order. A line on
+    standard error says when it is, and what is served.
+
+    \b
+    kubemint serve --config /etc/kubemint/kubemint.yaml
     """
-    run(config.load(config.find_config(file)))
+    run(config.load(config.find_config(config_file)))
 
 
 def run(settings: config.Config, greet: Callable[[], None] = lambda: None) -> None:
