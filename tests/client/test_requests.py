@@ -126,7 +126,8 @@ def test_nothing_waits(tmp_path: Path) -> None:
     assert (human.code, human.output, human.errors) == (0, "", "nothing waits for approval\n")
     assert (other.output, other.errors) == ("", "no such request\n")
     assert (for_programs.output, for_programs.errors) == ("[]\n", "")
-    assert (revocations.output, revocations.errors) == ("", "nothing was revoked\n")
+    said = "you have ordered no revocation; auditors and operators see all (--token-file)\n"
+    assert (revocations.output, revocations.errors) == ("", said)
 
 
 @pytest.mark.parametrize("members", [{}, {"items": "none"}, {"items": [1]}, {"items": [{}]}])

@@ -134,6 +134,8 @@ def test_a_yes_is_asked_for(terminal: Terminal, said: str, state: str) -> None:
     assert ran.exit_code == (0 if state == "revoked" else 1), ran.stderr
     assert f"user {user}" in ran.stderr
     assert "Revoke 1 certificate?" in ran.stderr
+    assert ("Nothing was revoked" in ran.stderr) is (state == "valid")
+    assert ("nobody answered" in ran.stderr) is (said == "")
     assert "more than" not in ran.stderr
     assert terminal.state(issued["serialNumber"]) == state
 
@@ -302,7 +304,7 @@ def test_only_a_hold_is_lifted_and_once(terminal: Terminal) -> None:
     assert failed_cleanly(terminal.run("requester", "revocations", "lift", held, "--yes"))
     asked = answering(terminal, "n\n", "revocations", "lift", held)
     assert (asked.exit_code, terminal.state(issued["serialNumber"])) == (1, "revoked")
-    assert "let 1 certificate count again" in asked.stderr
+    assert "Lift it? 1 certificate counts again, if nothing else revokes it [y/N]" in asked.stderr
     assert answering(terminal, "y\n", "revocations", "lift", held).exit_code == 0
     assert terminal.state(issued["serialNumber"]) == "valid"
     assert failed_cleanly(terminal.run("operator", "revocations", "lift", held, "--yes"))
@@ -311,6 +313,22 @@ def test_only_a_hold_is_lifted_and_once(terminal: Terminal) -> None:
     ran = terminal.run("operator", "revocations", "lift", final, "--yes")
     assert failed_cleanly(ran)
     assert "only a certificateHold is lifted" in ran.errors
+
+
+def test_another_revocation_of_what_is_lifted(terminal: Terminal) -> None:
+    """What another revocation hit too is not said to count again, and does not."""
+    issued = [terminal.issue("nils") for _ in range(2)]
+    hold = ("revoke", "--user", "nils", "--reason", "certificateHold", "--suspend-for", "7d", "--yes")
+    held = terminal.json("operator", *hold)["revocation"]
+    terminal.json("operator", "revoke", "--user", "nils", "--reason", "keyCompromise", "--yes")
+
+    lifted = answering(terminal, "y\n", "revocations", "lift", held)
+
+    assert lifted.exit_code == 0, lifted.stderr
+    question = "Lift it? Of 2 certificates those that nothing else revokes count again; "
+    assert question + "unless another suspension stands, user nils may get new ones [y/N]" in lifted.stderr
+    assert [terminal.state(one["serialNumber"]) for one in issued] == ["revoked", "revoked"]
+    assert ", when it was lifted\n" in lifted.stdout
 
 
 def test_json_is_all_that_is_printed(terminal: Terminal) -> None:

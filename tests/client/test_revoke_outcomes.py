@@ -12,6 +12,7 @@ from client.test_revoke_refusals import REVOCATION, REVOKED, run
 from kubemint.client.revocation_terms import describe_revocation
 from kubemint.commands.main import kubemint as command_line
 
+HELD: dict[str, Any] = REVOKED | {"reason": "certificateHold"}
 NOTHING: dict[str, Any] = REVOKED | {"certificates": 0, "reason": "keyCompromise", "blocksKeys": True}
 
 
@@ -36,14 +37,88 @@ def test_whom_a_suspension_keeps_out_is_said(tmp_path: Path, option: tuple[str, 
 
 
 def test_suspensions_of_old_and_lifted_ones() -> None:
-    """One that names both says that each is kept out; one that was lifted says that it is over."""
+    """One that names both says that each is kept out; one that was lifted before its end ended then."""
     both = REVOKED | {"select": {"user": "tim", "group": "viewers"}, "suspendUntil": "2999-01-01T00:00:00Z"}
-    lifted = both | {"lifted": {"by": "x", "time": "now", "note": ""}}
+    lifted = both | {"lifted": {"by": "x", "time": "2026-11-23T06:00:00Z", "note": ""}}
+    later = both | {"lifted": {"by": "x", "time": "2999-01-01T00:00:01Z", "note": ""}}
     said = (
         "user tim gets no certificate, and nobody gets a certificate with group viewers until 2999-01-01T00:00:00Z"
     )
     assert f"Suspended:    {said}\n" in describe_revocation(both) + "\n"
-    assert f"Suspended:    {said}; over since it was lifted\n" in describe_revocation(lifted)
+    assert "Suspended:    until 2026-11-23T06:00:00Z, when it was lifted\n" in describe_revocation(lifted)
+    assert f"Suspended:    {said}\n" in describe_revocation(later)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"certificates": 1}, "1 certificate counts again, if nothing else revokes it"),
+        ({"certificates": 2}, "Of 2 certificates those that nothing else revokes count again"),
+        ({"certificates": 0}, "It hit no certificates"),
+        (
+            {"certificates": 0, "select": {"group": "a\x1b"}, "suspendUntil": "2999-01-01T00:00:00Z"},
+            "It hit no certificates; unless another suspension stands, group a\\x1b may get new ones",
+        ),
+    ],
+)
+def test_what_lifting_does(tmp_path: Path, members: dict[str, Any], said: str) -> None:
+    """The question promises no more than the lifting does; without a yes nothing is sent."""
+    with listening(document(**HELD | members)) as peer:
+        for answer, end in (("n\n", "Nothing was lifted.\n"), ("", "Nothing was lifted: nobody answered.")):
+            arguments = ["revocations", "lift", REVOCATION, "--url", peer.url]
+            asked = CliRunner().invoke(command_line, arguments, input=answer)
+            assert asked.exit_code == 1
+            assert f"Lift it? {said} [y/N]" in asked.stderr
+            assert end in asked.stderr
+    assert [seen.method for seen in peer.seen] == ["GET", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"reason": "keyCompromise"}, "is keyCompromise, and that is for good"),
+        (
+            {"lifted": {"by": "x", "time": "2026-11-23T06:00:00Z", "note": ""}},
+            "was lifted at 2026-11-23T06:00:00Z already",
+        ),
+    ],
+)
+def test_what_is_not_lifted_is_not_asked_about(tmp_path: Path, members: dict[str, Any], said: str) -> None:
+    """What is for good, and what was lifted before, ends with what it is, and no question."""
+    with listening(document(**HELD | members)) as peer:
+        ran = run(peer, tmp_path, "revocations", "lift", REVOCATION)
+    assert (ran.code, ran.errors.splitlines()[-1]) == (1, f"kubemint: {REVOCATION} {said}")
+    assert [seen.method for seen in peer.seen] == ["GET"]
+
+
+@pytest.mark.parametrize(
+    ("members", "is_told"),
+    [
+        ({}, True),
+        ({"reason": "superseded"}, False),
+        ({"certificates": 0}, False),
+        ({"lifted": {"by": "x", "time": "2026-11-23T06:00:00Z", "note": ""}}, False),
+    ],
+    ids=str,
+)
+def test_how_a_hold_is_lifted(tmp_path: Path, members: dict[str, Any], is_told: bool) -> None:
+    """A hold that was just ordered ends with the command that lifts it; no other does, nor JSON."""
+    arguments = ("revoke", "--user", "jane", "--reason", "certificateHold", "--yes")
+    with listening(document(**HELD | members)) as peer:
+        ran = run(peer, tmp_path, *arguments)
+        as_json = run(peer, tmp_path, *arguments, "--output", "json")
+    assert ran.output.endswith(f"\nTo lift it: kubemint revocations lift {REVOCATION}\n") is is_told
+    assert ("To lift it" in ran.output) is is_told
+    assert json.loads(as_json.output)["revocation"] == REVOCATION
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    """A script that was not told to ask nothing is told so, with code 1; it is only counted."""
+    with listening(document(certificates=2)) as peer:
+        ran = CliRunner().invoke(command_line, ["revoke", "--user", "jane", "--url", peer.url], input="")
+    assert ran.exit_code == 1
+    assert ran.stderr.endswith("\nNothing was revoked: nobody answered. In scripts: --yes\n")
+    assert [json.loads(seen.body)["preview"] for seen in peer.seen] == [True]
 
 
 @pytest.mark.parametrize(

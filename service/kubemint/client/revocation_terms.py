@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from kubemint.client.terms import printable
 from kubemint.errors import ServiceUnavailable
+from kubemint.x509.revocation import RevocationReason
 
 _TEXTS: Final = ("revocation", "state", "reason", "note", "time", "requester", "method")
 _LIFTED: Final = ("by", "time", "note")
@@ -38,6 +39,31 @@ def blocks_a_key(revocation: Mapping[str, Any]) -> bool:
 def changes_nothing(revocation: Mapping[str, Any]) -> bool:
     """Tell whether a checked revocation hit nothing, and keeps nobody and no key out either."""
     return not (revocation["certificates"] or blocks_a_key(revocation) or "suspendUntil" in revocation)
+
+
+def why_not_lifted(revocation: Mapping[str, Any]) -> str | None:
+    """Say why a checked revocation cannot be lifted; None for a hold that stands."""
+    name = printable(revocation["revocation"])
+    if revocation["reason"] != RevocationReason.CERTIFICATE_HOLD:
+        return f"{name} is {printable(revocation['reason'])}, and that is for good"
+    if "lifted" in revocation:
+        return f"{name} was lifted at {printable(revocation['lifted']['time'])} already"
+    return None
+
+
+def what_lifting_does(revocation: Mapping[str, Any]) -> str:
+    """Say who gains what if a checked hold is lifted. What else revokes the same is not in it."""
+    certificates, select = revocation["certificates"], revocation["select"]
+    if certificates == 1:
+        told = "1 certificate counts again, if nothing else revokes it"
+    elif certificates:
+        told = f"Of {counted(certificates)} those that nothing else revokes count again"
+    else:
+        told = "It hit no certificates"
+    if "suspendUntil" in revocation:
+        whom = f"user {select['user']}" if "user" in select else f"group {select.get('group')}"
+        told += f"; unless another suspension stands, {whom} may get new ones"
+    return printable(told)
 
 
 def describe_revocation(revocation: Mapping[str, Any]) -> str:
@@ -90,11 +116,18 @@ def _lines(revocation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if blocks_a_key(revocation):
         yield "Keys", "refused from then on"
     if "suspendUntil" in revocation:
-        over = "; over since it was lifted" if "lifted" in revocation else ""
-        yield "Suspended", suspension_text(revocation["select"], revocation["suspendUntil"]) + over
+        yield "Suspended", _suspension(revocation)
     if lifted := revocation.get("lifted"):
         note = f": {lifted['note']}" if lifted["note"] else ""
         yield "Lifted", f"at {lifted['time']} by {lifted['by']}{note}"
+
+
+def _suspension(revocation: Mapping[str, Any]) -> str:
+    until: str = revocation["suspendUntil"]
+    # Both are RFC 3339 in UTC, so that their order as texts is that in time.
+    if "lifted" in revocation and revocation["lifted"]["time"] < until:
+        return f"until {revocation['lifted']['time']}, when it was lifted"
+    return suspension_text(revocation["select"], until)
 
 
 def _is_selector(select: object) -> bool:

@@ -7,13 +7,22 @@ from typing import Any, Final
 
 import click
 
+from kubemint.client.confirmation import ask_for_yes
 from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.options import service_options
 from kubemint.client.pages import PAGE, walk
-from kubemint.client.revocation_terms import checked_revocation, counted, describe_revocation, selector_text
+from kubemint.client.revocation_terms import (
+    checked_revocation,
+    describe_revocation,
+    selector_text,
+    what_lifting_does,
+    why_not_lifted,
+)
 from kubemint.client.tables import show_rows
+from kubemint.errors import RevocationConflict
 
 _COLUMNS: Final = ("REVOCATION", "TIME", "STATE", "REASON", "CERTIFICATES", "REQUESTER", "MEANT")
+_NONE_SEEN: Final = "you have ordered no revocation; auditors and operators see all (--token-file)"
 _REVOCATION: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 _output = click.option("--output", type=click.Choice(["human", "json"]), default="human", show_default=True)
@@ -53,7 +62,7 @@ def list_revocations(limit: int, output: str, **options: Any) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     if not found:
-        click.echo("nothing was revoked", err=True)
+        click.echo(_NONE_SEEN, err=True)
         return
     names = ("revocation", "time", "state", "reason", "certificates", "requester")
     show_rows(_COLUMNS, ((*(one[name] for name in names), selector_text(one["select"])) for one in found))
@@ -75,7 +84,7 @@ def show(revocation: str, output: str, **options: Any) -> None:
 @_output
 @service_options
 def lift(revocation: str, note: str, yes: bool, output: str, **options: Any) -> None:
-    """Lift the revocation ID: what it hit counts again.
+    """Lift the revocation ID: what it hit counts again, but for what another revocation hit too.
 
     A suspension that came with it is over, too. Only a certificateHold can be lifted, and only once. It
     is undone by an entry of its own: the revocation stays on record.
@@ -84,7 +93,9 @@ def lift(revocation: str, note: str, yes: bool, output: str, **options: Any) -> 
     if not yes:
         held = _fetch(connection, revocation)
         click.echo(describe_revocation(held), err=True)
-        click.confirm(f"Lift it, and let {counted(held['certificates'])} count again?", abort=True, err=True)
+        if (why := why_not_lifted(held)) is not None:
+            raise RevocationConflict(why, ())
+        ask_for_yes(f"Lift it? {what_lifting_does(held)}", "Nothing was lifted")
     wish = {"note": note} if note else {}
     _show(checked_revocation(connection.post(f"/v1/revocations/{revocation}/lift", wish)), output)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from kubemint.client.confirmation import ask_for_yes
 from kubemint.client.connection import ServiceConnection, find_service
 from kubemint.client.key_statement import sign_key_statement
 from kubemint.client.options import DurationType, service_options
@@ -22,6 +23,7 @@ from kubemint.client.revocation_terms import (
     lined_up,
     selector_lines,
     suspension_text,
+    why_not_lifted,
 )
 from kubemint.client.selection import MomentType, selector_of, selector_options
 from kubemint.client.terms import printable
@@ -34,6 +36,7 @@ _NOTHING_HIT: Final = (
     "kubemint: nothing was hit, so nothing is revoked: the order is on record, and neither what is valid now nor"
     " what is issued later is refused by it. Is each name right?"
 )
+_NOT_REVOKED: Final = "Nothing was revoked"
 MANY: Final = 100  # certificates from which on the question says so
 
 _NOT_WITH_A_KEY: Final = ("reason", "suspend_for", "suspend_until", "token_file")
@@ -140,14 +143,14 @@ def _show_preview(count: int, wish: Mapping[str, Any], output: str) -> None:
         click.echo(json.dumps({"certificates": count, **told}, indent=2))
         return
     click.echo(lined_up(_question_lines(wish, count)))
-    click.echo("Nothing was revoked.")
+    click.echo(f"{_NOT_REVOKED}.")
 
 
 def _ask(wish: Mapping[str, Any], count: int) -> None:
     click.echo(lined_up(_question_lines(wish, count)), err=True)
     if count > MANY:
         click.echo(f"These are more than {MANY}. Is the selection as narrow as it should be?", err=True)
-    click.confirm(f"Revoke {counted(count)}?", abort=True, err=True)
+    ask_for_yes(f"Revoke {counted(count)}?", _NOT_REVOKED)
 
 
 def _question_lines(wish: Mapping[str, Any], count: int) -> Iterator[tuple[str, str]]:
@@ -169,7 +172,7 @@ def _revoke_key(options: Mapping[str, Any]) -> None:
     statement = sign_key_statement(options["key_file"], options["passphrase_file"])
     if not options["yes"]:
         click.echo(f"Public key:   sha256:{statement.public_key_sha256}", err=True)
-        click.confirm("Revoke this key, and each certificate for it, for good?", abort=True, err=True)
+        ask_for_yes("Revoke this key, and each certificate for it, for good?", _NOT_REVOKED)
     document = {"csr": statement.csr_pem, "note": options["note"]}
     wish = {name: text for name, text in document.items() if text}
     answer = ServiceConnection(address).post("/v1/revocations/by-key", wish)
@@ -195,6 +198,10 @@ def _order(connection: ServiceConnection, wish: Mapping[str, Any], options: Mapp
     revocation = checked_revocation(answer)
     is_json = options["output"] == "json"
     click.echo(json.dumps(revocation, indent=2) if is_json else describe_revocation(revocation))
-    if changes_nothing(revocation) and not options["allow_none"]:
+    if changes_nothing(revocation):
+        if options["allow_none"]:
+            return
         click.echo(_NOTHING_HIT, err=True)
         sys.exit(1)
+    if not is_json and why_not_lifted(revocation) is None:
+        click.echo(printable(f"To lift it: kubemint revocations lift {revocation['revocation']}"))
