@@ -16,12 +16,14 @@ from kubemint.authentication.oidc import (
     DEFAULT_MAX_STALE,
 )
 from kubemint.authentication.tokens import TOKEN_NAME
+from kubemint.durations import format_duration
 from kubemint.errors import InvalidProof
 from kubemint.fields import Duration, NamedEntries, StrictSchema, Text
 from kubemint.kubernetes.access_review import Unknown
 from kubemint.policy.loader import API_VERSION, ClaimValue, RequesterSchema
 from kubemint.policy.rules import CertificateRule
 from kubemint.transparency.checkpoint import NoteVerifier, key_name_problem
+from kubemint.x509.crl_edition import LIFETIME_MIN
 
 _SERVICE_ADDRESS: Final = validate.URL(
     schemes={"https", "http"}, require_tld=False, error="Must be https://HOST[:PORT][/PATH]."
@@ -70,6 +72,13 @@ def _check_log_key(vkey: str) -> None:
 def _check_origin(origin: str) -> None:
     if (problem := key_name_problem(origin)) is not None:
         raise ValidationError(f"Cannot name a log: {problem}")
+
+
+def _check_list_lifetime(lifetime: timedelta) -> None:
+    if lifetime < LIFETIME_MIN:
+        raise ValidationError(
+            f"Must be {format_duration(LIFETIME_MIN)} or more: readers must get the next list in time."
+        )
 
 
 def _check_unique_names(authorities: list[dict[str, str]]) -> None:
@@ -220,7 +229,7 @@ class _WebhookSchema(StrictSchema):
 
 
 class _CrlSchema(StrictSchema):
-    lifetime = Duration(load_default=timedelta(hours=24))
+    lifetime = Duration(load_default=timedelta(hours=24), validate=_check_list_lifetime)
     url = Text(validate=_SERVICE_ADDRESS)
 
 

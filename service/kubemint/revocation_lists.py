@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from kubemint.errors import KubemintError, NotFound, SigningFailed
 from kubemint.x509.certificate import format_serial
 from kubemint.x509.crl import crl_problems, shard_of, shards_for, sign_crl
-from kubemint.x509.crl_edition import LIFETIME_MIN, Edition, period_after, window_of
+from kubemint.x509.crl_edition import Edition, period_after, window_of
 from kubemint.x509.issuer import Issuer
 from kubemint.x509.ocsp import CertificateStatus, Good, Revoked, Unknown, answer_ocsp
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
@@ -97,7 +97,10 @@ class _Part:
 
 
 class RevocationLists:
-    """Signs lists and answers. One for a process; threads share it."""
+    """Signs lists and answers. One for a process; threads share it.
+
+    Lists count for `lifetime`, which is `LIFETIME_MIN` of `kubemint.x509.crl_edition` or more.
+    """
 
     def __init__(  # noqa: PLR0913 - who signs what, for how long and by which clocks: wiring names each
         self,
@@ -111,7 +114,7 @@ class RevocationLists:
     ) -> None:
         self._issuer = issuer
         self._revocations = revocations
-        self._lifetime = max(lifetime, LIFETIME_MIN)
+        self._lifetime = lifetime
         self._url = url
         self._clock = clock
         self._stopwatch = stopwatch

@@ -44,6 +44,11 @@ MISTAKES: dict[str, tuple[str, Any, str]] = {
     ),
     "an unknown word of the webhook": ("webhook.colour", "blue", "webhook.colour: Unknown field"),
     "lists that are never valid": ("crl.lifetime", "0h", "crl.lifetime: '0h' is not a duration"),
+    "lists that are over before the next": (
+        "crl.lifetime",
+        "29m59s",
+        "crl.lifetime: Must be 30m or more: readers must get the next list in time.",
+    ),
     "a lifetime without unit": ("crl.lifetime", 24, "crl.lifetime: Must be a duration"),
     "lists at a file": ("crl.url", "file:///crl", "crl.url: Must be https://"),
     "an unknown word of the lists": ("crl.colour", "blue", "crl.colour: Unknown field"),
@@ -71,6 +76,11 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
 
     assert (settings.webhook.clients, settings.webhook.unknown) == ((), Unknown.ALARM)
     assert settings.crl == Crl(lifetime=timedelta(hours=24), url=None)
+
+
+def test_the_shortest_lifetime(tmp_path: Path) -> None:
+    """Half an hour is enough for a list."""
+    assert loaded(tmp_path, ("crl.lifetime", "30m")).crl.lifetime == timedelta(minutes=30)
 
 
 @pytest.mark.parametrize(("path", "value", "said"), MISTAKES.values(), ids=MISTAKES)

@@ -52,9 +52,9 @@ def window_of(
 
     It counts from its last change, if that was in its period, and begins earlier by as much as certificates do:
     for readers whose clocks are behind. It never begins after `now`, the signer's clock, even if the time on
-    record is from a clock that is wrong; only then do signers differ.
+    record is from a clock that is wrong; only then do signers differ. `lifetime` is `LIFETIME_MIN` or more.
     """
     since = edition.period
     if changed_at is not None:
         since = min(max(since, changed_at.replace(microsecond=0)), since + PERIOD)
-    return min(since - BACKDATE, now.replace(microsecond=0)), since + max(lifetime, LIFETIME_MIN)
+    return min(since - BACKDATE, now.replace(microsecond=0)), since + lifetime
