@@ -40,6 +40,12 @@ UNKNOWN_CREDENTIALS: Final = Counter(
     "Questions of API servers about credentials that are not on record here: an alarm where only this service's "
     "certificates are asked about.",
 )
+OCSP_ANSWERS: Final = Counter(
+    "kubemint_ocsp_answers_total",
+    "OCSP answers, by outcome: good, revoked, unknown, malformed-request, unauthorized, try-later (no ledger), "
+    "internal-error (the CA's key did not sign).",
+    ["outcome"],
+)
 REVOCATIONS_LOADED: Final = Gauge(
     "kubemint_revocations_loaded",
     "Revoked, unexpired certificates that this process knows.",

@@ -19,7 +19,7 @@ from kubemint.x509.certificate import format_serial
 from kubemint.x509.crl import crl_problems, shard_of, shards_for, sign_crl
 from kubemint.x509.crl_edition import Edition, period_after, window_of
 from kubemint.x509.issuer import Issuer
-from kubemint.x509.ocsp import CertificateStatus, Good, Revoked, Unknown, answer_ocsp
+from kubemint.x509.ocsp import CertificateStatus, Good, OcspAnswer, Revoked, Unknown, answer_ocsp
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
 
 OCSP_GOOD_FOR: Final = timedelta(minutes=5)  # a revocation counts for who asks within this
@@ -153,8 +153,8 @@ class RevocationLists:
         url = f"{self._url.rstrip('/')}/v1/crl/{shards}/{shard}"
         return self._list(_Part(shards=shards, shard=shard, url=url))
 
-    def answer(self, request_der: bytes) -> bytes:
-        """Answer an OCSP request, in DER; what is no request is answered too.
+    def answer(self, request_der: bytes) -> OcspAnswer:
+        """Answer an OCSP request; what is no request is answered too.
 
         Raises:
             SigningFailed, LedgerUnavailable: there is no answer now.

@@ -105,12 +105,12 @@ def test_the_linter_finds_nothing_in_an_answer(
         record = record_of(*revoked(now, SERIAL_NUMBER, reason=reason))
     asked = question(issuer, extensions=[(x509.OCSPNonce(b"n" * 32), False)])
     said = answer_ocsp(asked, issuer, record, now=now, good_for=DAY)
-    assert findings(ocsp_linter, ocsp_document(said)) == ""
+    assert findings(ocsp_linter, ocsp_document(said.der)) == ""
 
 
 def test_the_linter_finds_nothing_in_a_refusal(ocsp_linter: validation.ValidatorContainer) -> None:
     """A refusal has a status and no body."""
-    assert findings(ocsp_linter, ocsp_document(MALFORMED_REQUEST)) == ""
+    assert findings(ocsp_linter, ocsp_document(MALFORMED_REQUEST.der)) == ""
 
 
 def test_the_linter_would_find_a_fault_in_an_answer(
@@ -120,4 +120,4 @@ def test_the_linter_would_find_a_fault_in_an_answer(
     record = record_of(good=[SERIAL_NUMBER])
     backwards = timedelta(hours=-1)
     said = answer_ocsp(question(small_issuer), small_issuer, record, now=now, good_for=backwards)
-    assert findings(ocsp_linter, ocsp_document(said))
+    assert findings(ocsp_linter, ocsp_document(said.der))

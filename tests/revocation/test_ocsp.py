@@ -21,6 +21,7 @@ from kubemint.x509.ocsp import (
     TRY_LATER,
     UNAUTHORIZED,
     CertificateStatus,
+    OcspAnswer,
     answer_ocsp,
     request_from_path,
 )
@@ -34,7 +35,7 @@ LARGEST = (1 << 159) - 1  # RFC 5280 4.1.2.2: 20 octets
 
 
 def answer(request_der: bytes, issuer: Issuer, record: Record, now: datetime) -> ocsp.OCSPResponse:
-    return ocsp.load_der_ocsp_response(answer_ocsp(request_der, issuer, record, now=now, good_for=HOUR))
+    return ocsp.load_der_ocsp_response(answer_ocsp(request_der, issuer, record, now=now, good_for=HOUR).der)
 
 
 def records(now: datetime) -> dict[ocsp.OCSPCertStatus, Record]:
@@ -90,6 +91,17 @@ def test_no_nonce_is_invented(small_issuer: Issuer, now: datetime) -> None:
     """An answer to a question without a nonce has none, so that it may be kept and given again."""
     response = answer(question(small_issuer), small_issuer, record_of(good=[SERIAL_NUMBER]), now)
     assert list(response.extensions) == []
+
+
+@pytest.mark.parametrize(("nonce", "keep"), [([], True), ([(x509.OCSPNonce(b"n" * 16), False)], False)])
+@pytest.mark.parametrize("status", ocsp.OCSPCertStatus, ids=lambda status: status.name)
+def test_what_an_answer_comes_to(
+    small_issuer: Issuer, now: datetime, status: ocsp.OCSPCertStatus, nonce: list, keep: bool
+) -> None:
+    """It is told beside the octets, and so is that others may have the same while it holds, but with a nonce."""
+    asked, late = question(small_issuer, extensions=nonce), now.replace(microsecond=999_999)
+    said = answer_ocsp(asked, small_issuer, records(now)[status], now=late, good_for=HOUR)
+    assert (said.outcome, said.keep) == (status.name.lower(), (now, now + HOUR) if keep else None)
 
 
 @pytest.mark.parametrize("length", [0, 129, 4000])
@@ -233,7 +245,7 @@ def test_a_record_that_cannot_be_read_is_not_an_answer(small_issuer: Issuer, now
 
 
 @pytest.mark.parametrize(
-    ("response_der", "status"),
+    ("said", "status"),
     [
         (MALFORMED_REQUEST, ocsp.OCSPResponseStatus.MALFORMED_REQUEST),
         (UNAUTHORIZED, ocsp.OCSPResponseStatus.UNAUTHORIZED),
@@ -241,10 +253,11 @@ def test_a_record_that_cannot_be_read_is_not_an_answer(small_issuer: Issuer, now
         (TRY_LATER, ocsp.OCSPResponseStatus.TRY_LATER),
     ],
 )
-def test_what_is_said_without_a_signature(response_der: bytes, status: ocsp.OCSPResponseStatus) -> None:
-    """Each answer that is not about a certificate is one status in five octets."""
-    assert ocsp.load_der_ocsp_response(response_der).response_status is status
-    assert len(response_der) == 5
+def test_what_is_said_without_a_signature(said: OcspAnswer, status: ocsp.OCSPResponseStatus) -> None:
+    """Each answer that is not about a certificate is one status in five octets, and kept by nobody."""
+    assert ocsp.load_der_ocsp_response(said.der).response_status is status
+    assert (len(said.der), said.keep) == (5, None)
+    assert said.outcome.replace("-", "_").upper() == status.name
 
 
 def test_a_request_in_a_path_is_decoded(small_issuer: Issuer) -> None:
@@ -278,7 +291,7 @@ def test_openssl_reads_the_answer(
     asking = ("ocsp", "-issuer", files["ca"], "-cert", files["leaf"])
     openssl(*asking, "-reqout", files["request"])
     said = answer_ocsp(files["request"].read_bytes(), issuer, records(now)[status], now=now, good_for=HOUR)
-    files["response"].write_bytes(said)
+    files["response"].write_bytes(said.der)
     # -no_nonce keeps openssl from putting a new nonce into the request that it reads.
     reading = ("-no_nonce", "-reqin", files["request"], "-respin", files["response"], "-CAfile", files["ca"])
     at_that_time = ("-attime", int(now.timestamp()), "-validity_period", 10**10)
@@ -299,7 +312,7 @@ def test_openssl_notices_an_answer_to_another_question(
     )
     said = answer_ocsp(asked, small_issuer, record_of(good=[SERIAL_NUMBER]), now=now, good_for=HOUR)
     cas = write(tmp_path, ca=small_issuer.certificate, stranger=stranger.certificate)
-    files = write(tmp_path, asked=asked, otherwise=otherwise, said=said)
+    files = write(tmp_path, asked=asked, otherwise=otherwise, said=said.der)
     times = ("-attime", int(now.timestamp()), "-validity_period", 10**10)
     reading = ("ocsp", "-no_nonce", *times, "-respin", files["said"], "-reqin")
     # An -issuer alone is trusted by some releases of openssl and not by others.

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubemint.x509.issuer import Issuer
-from kubemint.x509.ocsp import MALFORMED_REQUEST, UNAUTHORIZED, answer_ocsp, request_from_path
+from kubemint.x509.ocsp import MALFORMED_REQUEST, UNAUTHORIZED, OcspAnswer, answer_ocsp, request_from_path
 from revocation.records import question, record_of
 
 FRIENDLY = settings(max_examples=200, deadline=None, derandomize=True)
 HOUR = timedelta(hours=1)
 
 
-def said_to(request_der: bytes, issuer: Issuer, now: datetime) -> bytes:
+def said_to(request_der: bytes, issuer: Issuer, now: datetime) -> OcspAnswer:
     return answer_ocsp(request_der, issuer, record_of(), now=now, good_for=HOUR)
 
 
@@ -68,7 +68,7 @@ def check(request_der: bytes, issuer: Issuer, now: datetime) -> None:
     """What is signed names the serial number that was asked for; all else is one of two refusals."""
     said = said_to(request_der, issuer, now)
     if said not in (MALFORMED_REQUEST, UNAUTHORIZED):
-        response = ocsp.load_der_ocsp_response(said)
+        response = ocsp.load_der_ocsp_response(said.der)
         assert response.serial_number == ocsp.load_der_ocsp_request(request_der).serial_number
 
 

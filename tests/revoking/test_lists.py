@@ -197,7 +197,8 @@ def test_a_ledger_that_is_away(
 
 
 def _status(lists: RevocationLists, issuer: Issuer, serial_number: int) -> ocsp.OCSPSingleResponse:
-    answer = ocsp.load_der_ocsp_response(lists.answer(question(issuer, serial_number, algorithm=hashes.SHA256())))
+    asked = question(issuer, serial_number, algorithm=hashes.SHA256())
+    answer = ocsp.load_der_ocsp_response(lists.answer(asked).der)
     assert answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL
     (single,) = answer.responses
     return single

@@ -1,20 +1,20 @@
 """Revocation lists and OCSP: for proxies and other services, open to all as RFC 5280 and RFC 6960 have them."""
 
 import base64
+import logging
 from datetime import datetime
 from typing import Final
 
-from cryptography import x509
-from cryptography.x509 import ocsp as ocsp_messages
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from werkzeug.http import http_date
 
-from kubemint.errors import LedgerUnavailable, SigningFailed
+from kubemint import metrics
+from kubemint.errors import KubemintError, LedgerUnavailable, SigningFailed
 from kubemint.revocation_lists import SignedList
 from kubemint.web.problems import problem
 from kubemint.web.request_context import current_service
 from kubemint.web.submissions import read_body
-from kubemint.x509.ocsp import INTERNAL_ERROR, TRY_LATER, request_from_path
+from kubemint.x509.ocsp import INTERNAL_ERROR, TRY_LATER, OcspAnswer, request_from_path
 
 blueprint: Final = Blueprint("status", __name__)
 
@@ -25,6 +25,7 @@ OCSP_RESPONSE: Final = "application/ocsp-response"
 CRL_MAX_AGE_SECONDS: Final = 5  # a list may change at any time: no longer than a list is given out after that
 OCSP_MAX_AGE_SECONDS: Final = 300  # a revocation counts for who asks within this
 _LINE: Final = 64  # RFC 7468 2
+_log = logging.getLogger(__name__)
 
 
 @blueprint.get("/v1/crl")
@@ -42,27 +43,21 @@ def crl_shard(shards: int, shard: int) -> Response:
 @blueprint.post("/v1/ocsp")
 def ocsp() -> Response:
     """Answer whether a certificate counts."""
-    return _ocsp(read_body() if request.mimetype == OCSP_REQUEST else b"")
+    return _ocsp(_answer(read_body() if request.mimetype == OCSP_REQUEST else b""))
 
 
 @blueprint.get("/v1/ocsp/<path:encoded>")
 def ocsp_by_get(encoded: str) -> Response:
     """Answer the same, where the question stands in the path; what was signed for no nonce may be kept."""
-    response = _ocsp(request_from_path(encoded) or b"")
-    answer = ocsp_messages.load_der_ocsp_response(response.get_data())
-    if answer.response_status is ocsp_messages.OCSPResponseStatus.SUCCESSFUL and not _has_nonce(answer):
-        _let_keep(response, answer.this_update_utc, answer.next_update_utc)
+    answer = _answer(request_from_path(encoded) or b"")
+    response = _ocsp(answer)
+    if answer.keep is not None:
+        _let_keep(response, *answer.keep)
     return response
 
 
-def _has_nonce(answer: ocsp_messages.OCSPResponse) -> bool:
-    return any(isinstance(each.value, x509.OCSPNonce) for each in answer.extensions)
-
-
-def _let_keep(response: Response, begins: datetime, ends: datetime | None) -> None:
+def _let_keep(response: Response, begins: datetime, ends: datetime) -> None:
     """RFC 5019 6.2: until the next answer is due."""
-    if ends is None:
-        return
     left = (ends - current_service().clock()).total_seconds()
     seconds = max(0, min(int(left), OCSP_MAX_AGE_SECONDS))
     response.headers["Cache-Control"] = f"max-age={seconds}, public, no-transform, must-revalidate"
@@ -70,15 +65,26 @@ def _let_keep(response: Response, begins: datetime, ends: datetime | None) -> No
     response.headers["Expires"] = http_date(ends)
 
 
-def _ocsp(request_der: bytes) -> Response:
+def _answer(request_der: bytes) -> OcspAnswer:
     """Give an answer to whatever was asked: of a fault the client learns that it was one (RFC 6960 2.3)."""
     try:
         answer = current_service().revocation_lists.answer(request_der)
-    except LedgerUnavailable:
-        answer = TRY_LATER
-    except SigningFailed:
-        answer = INTERNAL_ERROR
-    return Response(answer, 200, mimetype=OCSP_RESPONSE)
+    except LedgerUnavailable as fault:
+        answer = _no_answer(TRY_LATER, fault)
+    except SigningFailed as fault:
+        answer = _no_answer(INTERNAL_ERROR, fault)
+    metrics.OCSP_ANSWERS.labels(answer.outcome).inc()
+    return answer
+
+
+def _no_answer(said: OcspAnswer, fault: KubemintError) -> OcspAnswer:
+    """Write down what HTTP does not show: OCSP tells of its faults with status 200."""
+    _log.error("OCSP question not answered", extra={"requestId": g.request_id, "code": fault.code}, exc_info=fault)
+    return said
+
+
+def _ocsp(answer: OcspAnswer) -> Response:
+    return Response(answer.der, 200, mimetype=OCSP_RESPONSE)
 
 
 def _crl(signed: SignedList | None) -> Response:

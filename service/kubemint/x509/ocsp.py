@@ -24,8 +24,25 @@ from kubemint.x509.profile import SERIAL_BITS
 from kubemint.x509.revocation import RevocationReason, reason_flag
 
 
-def _unsuccessful(status: ocsp.OCSPResponseStatus) -> bytes:
-    return ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OcspAnswer:
+    """An answer in DER; `outcome` is good, revoked, unknown, or the protocol's word for why it is none.
+
+    `keep` is from when until when others may be given the same (RFC 5019 6.2), in aware UTC; None: they may not.
+    """
+
+    der: bytes
+    outcome: str
+    keep: tuple[datetime, datetime] | None
+
+
+def _word(status: ocsp.OCSPResponseStatus | ocsp.OCSPCertStatus) -> str:
+    return status.name.lower().replace("_", "-")
+
+
+def _unsuccessful(status: ocsp.OCSPResponseStatus) -> OcspAnswer:
+    der = ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
+    return OcspAnswer(der=der, outcome=_word(status), keep=None)
 
 
 MALFORMED_REQUEST: Final = _unsuccessful(ocsp.OCSPResponseStatus.MALFORMED_REQUEST)
@@ -82,8 +99,8 @@ def answer_ocsp(
     *,
     now: datetime,
     good_for: timedelta,
-) -> bytes:
-    """Answer an OCSP request, in DER, signed by the issuer itself (RFC 6960 4.2.2.2).
+) -> OcspAnswer:
+    """Answer an OCSP request; the issuer itself signs (RFC 6960 4.2.2.2).
 
     `status_of` is asked about positive serial numbers of at most 20 octets, and what it raises passes
     through. The answer holds from `now`, which is aware UTC, for `good_for`, both in whole seconds.
@@ -104,7 +121,12 @@ def answer_ocsp(
     this_update = now.replace(microsecond=0)
     window = (this_update, this_update + good_for)
     builder = _answer(question, status, window).responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
-    return _sign(builder, issuer, (question.serial_number, window, _wire_status(status)))
+    wire_status = _wire_status(status)
+    response_der = _sign(builder, issuer, (question.serial_number, window, wire_status))
+    # An answer with a nonce is for the one who drew it.
+    return OcspAnswer(
+        der=response_der, outcome=_word(wire_status[0]), keep=window if question.nonce is None else None
+    )
 
 
 def request_from_path(unverified_path: str) -> bytes | None:
