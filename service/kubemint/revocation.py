@@ -3,11 +3,10 @@
     order → who may → entry → what it hit
 
 Operators may revoke whatever a selector means; others what they asked for themselves; and whoever holds a
-private key, found in the open for instance, may revoke that key. A revocation is an entry like a decision:
+private key may revoke that key (kubemint.key_revocation). A revocation is an entry like a decision:
 it counts as soon as it is durable, and it is undone by another entry, if it was a hold, or never.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +19,6 @@ from kubemint.errors import (
     NotPermitted,
     Reason,
     RevocationConflict,
-    UnacceptableRequest,
 )
 from kubemint.policy.rules import Policy
 from kubemint.record import (
@@ -34,13 +32,9 @@ from kubemint.record import (
     RevocationOrder,
     TokenUnused,
 )
-from kubemint.requester import Method, Requester
+from kubemint.requester import Requester
 from kubemint.selector import Selector
-from kubemint.x509.request import CsrEncoding, Submission, read_request
 from kubemint.x509.revocation import RevocationReason
-
-# The common name of a CSR that revokes its own key. No certificate has it: `kubemint:` is reserved.
-KEY_STATEMENT: Final = "kubemint:revoke-this-key"
 
 _WISHED: Final = {
     EventKind.REVOKED: ("select", "reason", "note", "suspendUntil"),
@@ -119,8 +113,8 @@ class RevocationDesk:
 
     def preview(self, wish: Wish, requester: Requester) -> int:
         """Count what a revocation would hit now, be it nothing. Raises as `revoke` does; nothing is recorded."""
-        selector = self._permitted(wish, requester, self.current_policy())
-        return self.revocations.count_hits(selector, self.clock())
+        now = self.clock()
+        return self.revocations.count_hits(self._permitted(wish, requester, self.current_policy(), now), now)
 
     def revoke(self, wish: Wish, requester: Requester) -> Done:
         """Take back what fits and is on record now. On return it is durable, and counts.
@@ -135,11 +129,11 @@ class RevocationDesk:
             LedgerUnavailable: it is not recorded, or that cannot be told; the same may be sent again.
         """
         policy, now = self.current_policy(), self.clock()
-        selector = self._permitted(wish, requester, policy)
+        selector = self._permitted(wish, requester, policy, now)
         if not policy.roles.may_operate(requester) and not self.revocations.count_hits(selector, now):
             # The same answer, whether there is none or it is another's: who asks learns nothing of others.
             raise NotFound("No certificate that counts and is yours to revoke fits; nothing was recorded.")
-        return self._record(
+        return self.record(
             RevocationOrder(
                 revocation=self.draw_name(),
                 selector=selector,
@@ -155,49 +149,9 @@ class RevocationDesk:
             )
         )
 
-    def revoke_key(self, csr_pem: bytes, note: str, http_request_id: str | None) -> RevocationRecord:
-        """Revoke the key that signed a CSR whose common name says so: its holder needs no other proof.
-
-        Strangers may ask this, so nothing is recorded for a key of which no valid certificate is on record, nor
-        twice for one that is.
-
-        Raises:
-            MalformedRequest, UnacceptableRequest: it is no CSR that proves the key and says so.
-            NotFound: no certificate on record that is valid has this key.
-            LedgerUnavailable: as `revoke` raises it.
-        """
-        request = read_request(
-            Submission(csr=csr_pem, encoding=CsrEncoding.PEM, expiration_seconds=None, profile=None)
-        )
-        key = hashlib.sha256(request.spki_der).hexdigest()
-        if request.user != KEY_STATEMENT or request.groups:
-            reason = Reason(
-                code="key-statement-missing",
-                message=f"the subject must be CN={KEY_STATEMENT} and nothing else",
-                path="csr.subject",
-            )
-            raise UnacceptableRequest("The CSR does not say that its key is revoked.", (reason,))
-        selector, now = Selector(public_key_sha256=key), self.clock()
-        if (earlier := self.revocations.of_key(key)) is not None:
-            return earlier
-        if not self.revocations.count_hits(selector, now):
-            raise NotFound("No valid certificate of this service has this key.")
-        holder = Requester(
-            method=Method.KEY, authority="key", identity=f"key:{key}", evidence=f"CSR sha256:{key[:16]}"
-        )
-        return self._record(
-            RevocationOrder(
-                revocation=self.draw_name(),
-                selector=selector,
-                reason=RevocationReason.KEY_COMPROMISE,
-                note=note,
-                ordered_by=holder,
-                time=now,
-                policy_version=self.current_policy().version,
-                blocks_keys=True,
-                request_id=http_request_id,
-            )
-        ).record
+    def record(self, order: RevocationOrder) -> Done:
+        """Put an order on record, whoever may have given it. Raises as `revoke` does, save for who may."""
+        return self._append(revoked_event(order), _once(order.ordered_by))
 
     def lift(
         self,
@@ -231,14 +185,14 @@ class RevocationDesk:
         )
         return self._append(reinstated_event(order), (OnHold(revocation=revocation), *_once(requester)))
 
-    def _permitted(self, wish: Wish, requester: Requester, policy: Policy) -> Selector:
+    def _permitted(self, wish: Wish, requester: Requester, policy: Policy, now: datetime) -> Selector:
         """Give what may be revoked of what is wished: all for operators, else what the requester asked for."""
         if not wish.selector.fields:
             raise RevocationConflict(
                 "Say what is to be revoked.", (_reason("selector-empty", "it means everything"),)
             )
         if wish.suspend_until is not None:
-            _check_suspension(wish.selector, wish.suspend_until, self.clock())
+            _check_suspension(wish.selector, wish.suspend_until, now)
         if policy.roles.may_operate(requester):
             return wish.selector
         if wish.suspend_until is not None:
@@ -248,9 +202,6 @@ class RevocationDesk:
         if wish.selector.requester not in {None, requester.identity}:
             raise NotPermitted("Only operators may revoke what others asked for.")
         return replace(wish.selector, requester=requester.identity)
-
-    def _record(self, order: RevocationOrder) -> Done:
-        return self._append(revoked_event(order), _once(order.ordered_by))
 
     def _append(self, event: Event, conditions: tuple[Condition, ...]) -> Done:
         recorded = self.ledger.append(event, conditions=conditions)

@@ -14,6 +14,7 @@ from kubemint.approval import ApprovalDesk, Opinion
 from kubemint.authentication import Evidence, authenticate
 from kubemint.authentication.renewal import RenewalAuthenticator
 from kubemint.issuance import Issuance
+from kubemint.key_revocation import revoke_key
 from kubemint.ledger import tables
 from kubemint.ledger.revocations import RevocationReader, RevocationRecord
 from kubemint.record import Entry
@@ -147,7 +148,7 @@ class Bureau:
 
     def state_key(self, key: str = "client", kind: str = "ecdsa-p256") -> RevocationRecord:
         """Prove a key, and say that it is revoked."""
-        return self.desk.revoke_key(key_statement(key, kind), "found in a bucket", None)  # type: ignore[return-value]
+        return revoke_key(self.desk, key_statement(key, kind), "found in a bucket", None)  # type: ignore[return-value]
 
     def lift(self, record: RevocationRecord, by: Requester = ANN) -> RevocationRecord:
         """Lift a hold."""

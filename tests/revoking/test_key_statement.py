@@ -5,7 +5,7 @@ import pytest
 from csrs import BAD_CSRS, KEY_TYPES, good_csr, pem, private_key
 from issuance.doors import submission
 from kubemint.errors import LedgerUnavailable, MalformedRequest, NotFound, RequestRefused, UnacceptableRequest
-from kubemint.revocation import KEY_STATEMENT
+from kubemint.key_revocation import KEY_STATEMENT, revoke_key
 from kubemint.x509.revocation import RevocationReason
 from revoking.bureau import ANN, ASKER, COMPROMISE, HOLD, HOUR, OTHER, Bureau, key_statement, of_key
 from x509 import der
@@ -33,7 +33,7 @@ def test_a_csr_that_says_something_else(bureau: Bureau, user: str) -> None:
     """A CSR that was made to get a certificate, and may be found anywhere, revokes nothing."""
     entry = bureau.issue()
     with pytest.raises(UnacceptableRequest) as refused:
-        bureau.desk.revoke_key(key_statement(user=user), "", None)
+        revoke_key(bureau.desk, key_statement(user=user), "", None)
     assert [reason.code for reason in refused.value.reasons] == ["key-statement-missing"]
     assert (bureau.kinds(), bureau.is_revoked(entry)) == (["issued"], [False])
 
@@ -42,8 +42,11 @@ def test_a_csr_with_groups(bureau: Bureau) -> None:
     """The subject says that the key is revoked, and nothing else."""
     bureau.issue()
     with pytest.raises(UnacceptableRequest):
-        bureau.desk.revoke_key(
-            pem(good_csr(private_key("ecdsa-p256", "client"), KEY_STATEMENT, ("developers",))), "", None
+        revoke_key(
+            bureau.desk,
+            pem(good_csr(private_key("ecdsa-p256", "client"), KEY_STATEMENT, ("developers",))),
+            "",
+            None,
         )
     assert bureau.kinds() == ["issued"]
 
@@ -55,7 +58,7 @@ def test_a_csr_that_proves_nothing(bureau: Bureau) -> None:
     other = good_csr(private_key("ecdsa-p256", "client"), KEY_STATEMENT.replace("revoke", "rovoke"), ())
     for bad in (der.flip_last_bit(good), der.tamper(other, b"rovoke", b"revoke")):
         with pytest.raises(UnacceptableRequest) as refused:
-            bureau.desk.revoke_key(pem(bad), "", None)
+            revoke_key(bureau.desk, pem(bad), "", None)
         assert [reason.code for reason in refused.value.reasons] == ["signature-invalid"]
     assert bureau.kinds() == ["issued"]
 
@@ -64,10 +67,10 @@ def test_what_is_no_csr(bureau: Bureau) -> None:
     """What is refused as a CSR is refused as a statement, and garbage is; nothing is recorded."""
     for bad in BAD_CSRS:
         with pytest.raises((MalformedRequest, UnacceptableRequest)):
-            bureau.desk.revoke_key(pem(bad.build()), "", None)
+            revoke_key(bureau.desk, pem(bad.build()), "", None)
     for garbage in (b"", b"garbage", b"\xff" * 100, pem(b"no DER")):
         with pytest.raises(MalformedRequest):
-            bureau.desk.revoke_key(garbage, "", None)
+            revoke_key(bureau.desk, garbage, "", None)
     assert bureau.kinds() == []
 
 

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from kubemint.documents import read_file
 from kubemint.errors import ConfigurationError
-from kubemint.revocation import KEY_STATEMENT
+from kubemint.key_revocation import KEY_STATEMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, g
 from marshmallow import ValidationError
 
 from kubemint.errors import NotFound, Reason, UnacceptableRequest
+from kubemint.key_revocation import revoke_key
 from kubemint.revocation import Done, RevocationRecord, Wish
 from kubemint.selector import Selector
 from kubemint.web.pace import Pace, Paces
@@ -69,8 +70,8 @@ def create_by_key() -> Response:
     """Revoke the key that signed the CSR; whoever holds it needs no other proof."""
     _KEY_STATEMENTS.take(current_service().clock())
     said = read_json(_KEY)
-    desk = current_service().revocation_desk
-    record = desk.revoke_key(said["csr"].encode("utf-8", "surrogatepass"), said["note"], g.request_id)
+    csr_pem = said["csr"].encode("utf-8", "surrogatepass")
+    record = revoke_key(current_service().revocation_desk, csr_pem, said["note"], g.request_id)
     g.has_decision_line = True
     # An operator may have revoked the key before: what was said then is not for a stranger.
     fields = record.entry.fields
