@@ -18,6 +18,7 @@
     ├── LedgerUnavailable         the record could not be made durable, so nothing was handed out
     │   └── LedgerDamaged         the ledger can be read, and contradicts itself or what the log has signed
     ├── IdentityUnavailable       who vouches for the requester cannot be asked, so nothing is known of it
+    ├── ListNotReady              the revocation list is being signed, and no other is valid
     ├── SigningFailed             the issuer key did not sign, or what it signed is not what was decided
     ├── InvalidDocument           YAML or JSON that cannot be read, or could be read in two ways
     ├── InvalidProof              what should show that the log was not changed does not show it
@@ -172,6 +173,12 @@ class SigningFailed(KubemintError):
     """No certificate: the key failed, or the guard found that the signed bytes say something else."""
 
     code = "signing-failed"
+
+
+class ListNotReady(KubemintError):
+    """The revocation list is being signed, and no other is valid; the message is written for the client."""
+
+    code = "list-not-ready"
 
 
 class InvalidDocument(KubemintError):

@@ -1,20 +1,19 @@
 """What others than API servers are told of revocations: lists (RFC 5280 5) and answers (RFC 6960).
 
-Anybody may ask for a list, and a long one takes seconds to sign. So one thread of its own signs, a list at a
-time; who asks gets the one that was signed last while it is valid, and waits only where that one is out of date
-and nobody else waits, or where there is none; and not for long. Which list is due follows from the record and
-the clock: `kubemint.x509.crl_edition`.
+Anybody may ask for a list, and a long one takes seconds to sign. So a process signs one list at a time, in a
+thread that the first who finds it out of date starts; who asks gets the one that was signed last while it is
+valid, and waits only as that first one, or where there is none; and not for long (`kubemint.one_at_a_time`).
+Which list is due follows from the record and the clock: `kubemint.x509.crl_edition`.
 """
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from kubemint.errors import KubemintError, NotFound, SigningFailed
+from kubemint.errors import ListNotReady, NotFound
+from kubemint.one_at_a_time import OneAtATime
 from kubemint.x509.certificate import format_serial
 from kubemint.x509.crl import crl_problems, shard_of, shards_for, sign_crl
 from kubemint.x509.crl_edition import Edition, period_after, window_of
@@ -23,15 +22,10 @@ from kubemint.x509.ocsp import CertificateStatus, Good, OcspAnswer, Revoked, Unk
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
 
 OCSP_GOOD_FOR: Final = timedelta(minutes=5)  # a revocation counts for who asks within this
-WAIT_SECONDS: Final = 2.0  # for a list: API servers wait for an answer of this process for three
 PACE_SECONDS: Final = 5.0  # between two lists of a stream of revocations
 _PACE_SHARE: Final = 4  # and as many times as long as all of them take: a quarter of the time at most
-_WAITERS: Final = 2  # threads that wait so long; more of them would be missed
-_SHORT_WAIT_SECONDS: Final = 0.2  # of the others, where there is no list yet: for a short one it is enough
-_FAILED_SECONDS: Final = 1.0  # for which a failure is not tried again
 _COUNTED_SECONDS: Final = 60.0  # for which it is known how many parts there are
 _FINER: Final = 4  # how much smaller than they need be parts are cut: for when the list has shrunk since
-_log = logging.getLogger(__name__)
 
 
 class Withdrawal(Protocol):
@@ -118,36 +112,35 @@ class RevocationLists:
         self._url = url
         self._clock = clock
         self._stopwatch = stopwatch
-        self._worker = _Worker(stopwatch)
-        # The worker alone writes these, and replaces values that never change.
+        self._work = OneAtATime("revocation list", stopwatch)
+        # What is done one at a time alone writes these, and replaces values that never change.
         self._signed: dict[_Part, SignedList] = {}
         self._took: dict[_Part, tuple[float, float]] = {}  # when the last one was begun and ended
         self._period: datetime | None = None
         self._counted: tuple[float, int] | None = None
 
-    def whole(self) -> SignedList | None:
+    def whole(self) -> SignedList:
         """Give the list of all that is revoked, and has not expired a lifetime of a list ago.
 
-        None is: it is being signed, and no other is valid. On a list that is out of date the caller waits for
-        the next for `WAIT_SECONDS` at most, and gets the old one then.
+        On a list that is out of date the caller waits a bounded time for the next, and gets the old one then.
 
         Raises:
             NotFound: the CA's certificate does not let it sign lists.
+            ListNotReady: it is being signed, and no other is valid.
             SigningFailed, LedgerUnavailable: there is none now.
+            RuntimeError: nor is there for a reason that nobody thought of.
         """
         return self._list(_Part(shards=1, shard=0, url=None))
 
-    def shard(self, shards: int, shard: int) -> SignedList | None:
+    def shard(self, shards: int, shard: int) -> SignedList:
         """Give one of `shards` lists, a power of two, from 0; as `whole` does.
 
         Raises:
             NotFound: there is none, or the list is not cut so small.
-            SigningFailed, LedgerUnavailable: as `whole` raises them.
+            ListNotReady, SigningFailed, LedgerUnavailable, RuntimeError: as `whole` raises them.
         """
         is_one = not shards & (shards - 1) and 0 <= shard < shards
         most = self._most_shards(shards) if is_one and self._url is not None else 0
-        if most is None:
-            return None
         if self._url is None or not is_one or shards > most:
             raise NotFound("There is no such part of the revocation list.")
         url = f"{self._url.rstrip('/')}/v1/crl/{shards}/{shard}"
@@ -161,14 +154,16 @@ class RevocationLists:
         """
         return answer_ocsp(request_der, self._issuer, self._status_of, now=self._clock(), good_for=OCSP_GOOD_FOR)
 
-    def _most_shards(self, shards: int) -> int | None:
-        """Bound how many lists there are to sign and to keep, whoever asks; None is: not counted yet."""
+    def _most_shards(self, shards: int) -> int:
+        """Bound how many lists there are to sign and to keep, whoever asks."""
         if shards <= _FINER:
             return _FINER
         counted = self._counted
         if counted is None or counted[0] <= self._stopwatch():
-            self._worker.renew("count", self._count, has_one=counted is not None)
-        return None if self._counted is None else self._counted[1]
+            self._work.renew("count", self._count, has_one=counted is not None)
+        if self._counted is None:
+            raise ListNotReady("It is being counted how many parts the revocation list has; ask again.")
+        return self._counted[1]
 
     def _count(self) -> None:
         most = _FINER * shards_for(self._revocations.count(self._clock() - self._lifetime))
@@ -176,11 +171,13 @@ class RevocationLists:
             del self._signed[part], self._took[part]
         self._counted = self._stopwatch() + _COUNTED_SECONDS, most
 
-    def _list(self, part: _Part) -> SignedList | None:
+    def _list(self, part: _Part) -> SignedList:
         if problems := list(crl_problems(self._issuer)):
             raise NotFound(f"There is no revocation list: {problems[0]}.")
-        self._worker.renew(part, lambda: self._renew(part), has_one=self._valid(part) is not None)
-        return self._valid(part)
+        self._work.renew(part, lambda: self._renew(part), has_one=self._valid(part) is not None)
+        if (signed := self._valid(part)) is None:
+            raise ListNotReady("The revocation list is being signed; ask again.")
+        return signed
 
     def _valid(self, part: _Part) -> SignedList | None:
         known = self._signed.get(part)
@@ -224,77 +221,3 @@ class RevocationLists:
         if (withdrawal := self._revocations.of_serial(name)) is not None:
             return Revoked(revoked_at=withdrawal.revoked_at, reason=withdrawal.reason)
         return Good() if self._revocations.has_serial(name) else Unknown()
-
-
-class _Work:
-    """What the worker's thread is doing, until `done`."""
-
-    def __init__(self, name: Hashable) -> None:
-        self.name = name
-        self.done = threading.Event()
-
-
-class _Worker:
-    """Does one thing at a time, each in a thread that ends with it, and remembers for a second what failed."""
-
-    def __init__(self, stopwatch: Callable[[], float]) -> None:
-        self._stopwatch = stopwatch
-        self._lock = threading.Lock()  # for as long as it takes to look at these
-        self._work: _Work | None = None
-        self._failed: dict[Hashable, tuple[float, KubemintError]] = {}
-        self._waiting = threading.BoundedSemaphore(_WAITERS)
-
-    def renew(self, name: Hashable, do: Callable[[], None], *, has_one: bool) -> None:
-        """Have this done again, and wait a bounded time for it, or not at all if something else is being done.
-
-        Raises:
-            KubemintError: as `do` raised it, unless the caller has one that will do.
-        """
-        if has_one:
-            if (work := self._begin(name, do)) is not None:
-                work.done.wait(WAIT_SECONDS)
-            return
-        can_wait = self._waiting.acquire(blocking=False)
-        try:
-            self._wait(name, do, time.monotonic() + (WAIT_SECONDS if can_wait else _SHORT_WAIT_SECONDS))
-        finally:
-            if can_wait:
-                self._waiting.release()
-
-    def _wait(self, name: Hashable, do: Callable[[], None], deadline: float) -> None:
-        is_done = False
-        while not is_done and (left := deadline - time.monotonic()) > 0:
-            self._raise_failure(name)
-            work = self._work or self._begin(name, do)
-            is_done = work is not None and work.done.wait(left) and work.name == name
-        self._raise_failure(name)
-
-    def _raise_failure(self, name: Hashable) -> None:
-        until, failure = self._failed.get(name, (0.0, None))
-        if failure is not None and self._stopwatch() < until:
-            raise type(failure)(failure.message) from failure
-
-    def _begin(self, name: Hashable, do: Callable[[], None]) -> _Work | None:
-        """Start to do it, unless something is being done, or this has just failed."""
-        with self._lock:
-            until, _ = self._failed.get(name, (0.0, None))
-            if self._work is not None or self._stopwatch() < until:
-                return None
-            work = _Work(name)
-            threading.Thread(target=self._run, args=(work, do), name="revocation-list", daemon=True).start()
-            self._work = work  # the thread cannot be done before: it needs the lock for that
-            return work
-
-    def _run(self, work: _Work, do: Callable[[], None]) -> None:
-        failure: KubemintError | None = None
-        try:
-            do()
-        except Exception as fault:  # noqa: BLE001 - the outermost shell of this thread
-            failure = fault if isinstance(fault, KubemintError) else SigningFailed(f"no list: {fault!r}")
-            _log.error("revocation list not renewed", extra={"code": failure.code}, exc_info=failure)
-        with self._lock:
-            self._failed.pop(work.name, None)
-            if failure is not None:
-                self._failed[work.name] = self._stopwatch() + _FAILED_SECONDS, failure
-            self._work = None
-        work.done.set()

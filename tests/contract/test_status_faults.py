@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import logging
 from collections.abc import Iterator
+from email.message import Message
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import pytest
 from cryptography.x509 import ocsp
 from flask.testing import FlaskClient
 
+from contract.contract_file import check_answer
 from contract.revoking import OCSP, OCSP_REQUEST
 from csrs import private_key
 from issuance.faulty_keys import Raises
@@ -23,7 +25,7 @@ from kubemint.wiring import Service, open_service
 from kubemint.x509.issuer import Issuer
 from revocation.ledgers import MemoryLedger
 from revocation.records import DAY, LISTING_USAGES, question
-from running_service import RunningService
+from running_service import Answer, RunningService
 from x509.authorities import issuer_of
 
 
@@ -98,6 +100,54 @@ def test_an_ocsp_question_in_a_fault(
     assert (line["requestId"], line["code"]) == ("a-question", code)
     assert line["exc_info"] is not None
     assert counted() == before | {outcome: before.get(outcome, 0) + 1}
+
+
+def got(client: FlaskClient, path: str) -> Answer:
+    """GET something, and hold the answer to the contract."""
+    response = client.get(path, headers={"X-Request-Id": "a-question"})
+    headers = Message()
+    for name, value in response.headers:
+        headers[name] = value
+    answer = Answer(status=response.status_code, headers=headers, body=response.data)
+    check_answer(answer, "GET", path)
+    return answer
+
+
+@pytest.mark.parametrize("path", ["/v1/crl", "/v1/crl/2/1"])
+def test_a_list_that_is_being_signed(
+    opened: Service, listing_issuer: Issuer, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    """The reader is told so and when to ask again, which is no error in the log; then the list is there."""
+    ledger = MemoryLedger()
+    client = client_of(opened, listing_issuer, ledger)
+    ledger.open.clear()
+    with caplog.at_level(logging.ERROR):
+        answer = got(client, path)
+    ledger.open.set()
+    assert (answer.status, answer.json()["code"], answer.headers["Retry-After"]) == (503, "list-not-ready", "1")
+    assert "being signed" in answer.json()["detail"]
+    assert caplog.records == []
+    assert got(client, path).status == 200
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "code"), [("ledger", 503, "ledger-unavailable"), ("mistake", 500, "internal")]
+)
+def test_a_list_in_a_fault(
+    opened: Service, listing_issuer: Issuer, caplog: pytest.LogCaptureFixture, what: str, status: int, code: str
+) -> None:
+    """Each who asks is told what it is, a mistake as one of the service, and has a line with the request's id."""
+    ledger = MemoryLedger(is_away=what == "ledger")
+    client = client_of(opened, listing_issuer, ledger)
+    if what == "mistake":
+        del ledger.open
+    with caplog.at_level(logging.ERROR):
+        answers = [got(client, "/v1/crl") for _ in range(2)]
+    assert [(answer.status, answer.json()["code"]) for answer in answers] == [(status, code)] * 2
+    lines = [vars(record) for record in caplog.records]
+    assert [line["code"] for line in lines] == [code] * 3
+    assert [line["message"] for line in lines] == ["revocation list not renewed", *["request failed"] * 2]
+    assert {line["requestId"] for line in lines[1:]} == {"a-question"}
 
 
 def test_ocsp_answers_are_counted(opened: Service, listing_issuer: Issuer) -> None:

@@ -96,12 +96,6 @@ def test_windows(edition: Edition, changed_at: datetime | None, lifetime: timede
     assert edition.period + lifetime <= ends <= edition.period + PERIOD + lifetime
 
 
-def asked(lists: RevocationLists) -> SignedList:
-    signed = lists.whole()
-    assert signed is not None
-    return signed
-
-
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS, ahead=st.timedeltas(timedelta(0), timedelta(seconds=90)))
 def test_two_processes_side_by_side(
@@ -141,7 +135,7 @@ def test_two_processes_side_by_side(
             lifetime_is = "half a day"
             processes = {"first": lists(timedelta(0), DAY / 2), "second": lists(ahead, DAY / 2)}
         else:
-            signed = asked(processes[what])
+            signed = processes[what].whole()
             assert of_number.setdefault((number_of(signed), lifetime_is), said(signed)) == said(signed)
             assert signed.this_update <= clock[0] < signed.next_update
             numbers[what].append(number_of(signed))
@@ -167,7 +161,7 @@ def test_two_processes_of_one_clock(small_issuer: Issuer, steps: list[tuple[str,
         if what == "revoke":
             ledger.revoke(clock[0])
             continue
-        number = asked(processes[what == "first"]).edition.number
+        number = processes[what == "first"].whole().edition.number
         assert number >= highest
-        assert number == asked(processes[what != "first"]).edition.number
+        assert number == processes[what != "first"].whole().edition.number
         highest = number

@@ -50,12 +50,11 @@ def lists(bureau: Bureau, issuer: Issuer) -> RevocationLists:
     return RevocationLists(issuer, bureau.revocations, DAY, URL, lambda: bureau.now, stopwatch=stopwatch)
 
 
-def _read(signed: SignedList | None) -> x509.CertificateRevocationList:
-    assert signed is not None
+def _read(signed: SignedList) -> x509.CertificateRevocationList:
     return x509.load_der_x509_crl(signed.der)
 
 
-def _serials(signed: SignedList | None) -> set[int]:
+def _serials(signed: SignedList) -> set[int]:
     return {one.serial_number for one in _read(signed)}
 
 
@@ -63,7 +62,7 @@ def _serial(entry: Entry) -> int:
     return int(entry.fields["serialNumber"], 16)
 
 
-def _number(signed: SignedList | None) -> int:
+def _number(signed: SignedList) -> int:
     return _read(signed).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 

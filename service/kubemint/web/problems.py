@@ -24,6 +24,7 @@ from kubemint.errors import (
     KubemintError,
     LedgerDamaged,
     LedgerUnavailable,
+    ListNotReady,
     MalformedRequest,
     NotAuthenticated,
     NotFound,
@@ -57,6 +58,7 @@ _STATUS: Final[dict[type[KubemintError], int]] = {
     LedgerUnavailable: 503,
     LedgerDamaged: 503,
     IdentityUnavailable: 503,
+    ListNotReady: 503,
 }
 _HEADERS: Final[dict[int, dict[str, str]]] = {
     401: {"WWW-Authenticate": 'Bearer realm="kubemint"'},  # RFC 6750 3
@@ -107,7 +109,7 @@ def _from_ours(error: KubemintError) -> Response:
             left = (error.retry_at - current_service().clock()).total_seconds()
             response.headers["Retry-After"] = str(max(1, math.ceil(left)))
         return response
-    if status < 500:
+    if status < 500 or isinstance(error, ListNotReady):  # which is no fault, and over in a moment
         return problem(status, error.code, error.message)
     _log.error("request failed", extra={"requestId": g.request_id, "code": error.code}, exc_info=error)
     return problem(status, error.code, "The service could not do this now; nothing was handed out.")

@@ -11,7 +11,6 @@ from werkzeug.http import http_date
 from kubemint import metrics
 from kubemint.errors import KubemintError, LedgerUnavailable, SigningFailed
 from kubemint.revocation_lists import SignedList
-from kubemint.web.problems import problem
 from kubemint.web.request_context import current_service
 from kubemint.web.submissions import read_body
 from kubemint.x509.ocsp import INTERNAL_ERROR, TRY_LATER, OcspAnswer, request_from_path
@@ -87,9 +86,7 @@ def _ocsp(answer: OcspAnswer) -> Response:
     return Response(answer.der, 200, mimetype=OCSP_RESPONSE)
 
 
-def _crl(signed: SignedList | None) -> Response:
-    if signed is None:
-        return problem(503, "ledger-unavailable", "The revocation list is being signed; ask again.")
+def _crl(signed: SignedList) -> Response:
     is_pem = request.accept_mimetypes.best_match([CRL, PEM], default=CRL) == PEM
     # A weak tag: another process signs the same list with other octets.
     tag = f"{signed.edition.number:x}{'-pem' if is_pem else ''}"
