@@ -10,7 +10,7 @@ it counts as soon as it is durable, and it is undone by another entry, if it was
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 from kubemint.audit import reinstated_event, revoked_event
 from kubemint.errors import (
@@ -35,6 +35,8 @@ from kubemint.record import (
 from kubemint.requester import Requester
 from kubemint.selector import Selector
 from kubemint.x509.revocation import RevocationReason
+
+_OrderCondition = TokenUnused | OnHold
 
 _WISHED: Final = {
     EventKind.REVOKED: ("select", "reason", "note", "suspendUntil"),
@@ -203,13 +205,25 @@ class RevocationDesk:
             raise NotPermitted("Only operators may revoke what others asked for.")
         return replace(wish.selector, requester=requester.identity)
 
-    def _append(self, event: Event, conditions: tuple[Condition, ...]) -> Done:
+    def _append(self, event: Event, conditions: tuple[_OrderCondition, ...]) -> Done:
         recorded = self.ledger.append(event, conditions=conditions)
-        _check(recorded)
+        if recorded.unmet is not None:
+            raise self._refusal(next(each for each in conditions if each == recorded.unmet.condition))
         # Durable: if the process dies here, it counts, and who asked may ask again without harm.
         if recorded.repeated and not _is_same(recorded.entry, event):
             raise IdempotencyConflict("This Idempotency-Key was used for another request.")
         return Done(record=self._find(recorded.entry.fields["revocation"]), repeated=recorded.repeated)
+
+    def _refusal(self, unmet: _OrderCondition) -> RevocationConflict:
+        match unmet:
+            case TokenUnused():
+                reason = _reason("token-used", "this token counts once, and has been used; get a new one")
+                return RevocationConflict("This cannot count.", (reason,))
+            case OnHold():
+                reason = _reason("not-on-hold", _why_not_on_hold(self._find(unmet.revocation)))
+                return RevocationConflict("This cannot be lifted.", (reason,))
+            case _ as never:
+                assert_never(never)
 
     def _find(self, revocation: str) -> RevocationRecord:
         if (record := self.revocations.find(revocation)) is None:
@@ -242,19 +256,16 @@ def _check_suspension(selector: Selector, until: datetime, now: datetime) -> Non
     raise RevocationConflict("This cannot be suspended.", (reason,))
 
 
-def _once(requester: Requester) -> tuple[Condition, ...]:
+def _once(requester: Requester) -> tuple[TokenUnused, ...]:
     use = requester.single_use
     return () if use is None else (TokenUnused(authority=requester.authority, token_id=use.token_id),)
 
 
-def _check(recorded: Recorded) -> None:
-    if recorded.unmet is None:
-        return
-    if isinstance(recorded.unmet.condition, TokenUnused):
-        reason = _reason("token-used", "this token counts once, and has been used; get a new one")
-    else:
-        reason = _reason("not-on-hold", "only a certificateHold is lifted, and only once")
-    raise RevocationConflict("This cannot count.", (reason,))
+def _why_not_on_hold(record: RevocationRecord) -> str:
+    fields = record.entry.fields
+    if record.lifted is None:
+        return f"{fields['revocation']} is {fields['reason']}, and that is for good"
+    return f"{fields['revocation']} was lifted at {record.lifted.fields['time']} already"
 
 
 def _reason(code: str, message: str) -> Reason:

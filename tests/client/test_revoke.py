@@ -307,12 +307,14 @@ def test_only_a_hold_is_lifted_and_once(terminal: Terminal) -> None:
     assert "Lift it? 1 certificate counts again, if nothing else revokes it [y/N]" in asked.stderr
     assert answering(terminal, "y\n", "revocations", "lift", held).exit_code == 0
     assert terminal.state(issued["serialNumber"]) == "valid"
-    assert failed_cleanly(terminal.run("operator", "revocations", "lift", held, "--yes"))
+    again = terminal.run("operator", "revocations", "lift", held, "--yes")
+    assert failed_cleanly(again)
+    assert f"{held} was lifted at 2" in again.errors
 
     final = terminal.json("operator", "revoke", "--user", "nia", "--yes")["revocation"]
     ran = terminal.run("operator", "revocations", "lift", final, "--yes")
     assert failed_cleanly(ran)
-    assert "only a certificateHold is lifted" in ran.errors
+    assert f"{final} is unspecified, and that is for good" in ran.errors
 
 
 def test_another_revocation_of_what_is_lifted(terminal: Terminal) -> None:

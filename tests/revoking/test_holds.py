@@ -53,6 +53,8 @@ def test_not_twice(bureau: Bureau) -> None:
     with pytest.raises(RevocationConflict) as conflict:
         bureau.lift(held)
     assert _codes(conflict.value) == ["not-on-hold"]
+    said = f"{held.entry.fields['revocation']} was lifted at 2026-11-20T12:00:00Z already"
+    assert [reason.message for reason in conflict.value.reasons] == [said]
     assert bureau.kinds() == ["issued", "revoked", "reinstated"]
 
 
@@ -64,6 +66,8 @@ def test_what_is_no_hold(bureau: Bureau, reason: RevocationReason) -> None:
     with pytest.raises(RevocationConflict) as conflict:
         bureau.lift(record)
     assert _codes(conflict.value) == ["not-on-hold"]
+    said = f"{record.entry.fields['revocation']} is {reason.value}, and that is for good"
+    assert [each.message for each in conflict.value.reasons] == [said]
     assert bureau.is_revoked(entry) == [True]
     assert bureau.kinds() == ["issued", "revoked"]
 
