@@ -130,7 +130,11 @@ def policy_text(entry: Entry) -> str:
 
 
 def revoked_event(order: RevocationOrder) -> Event:
-    """Tell that certificates were taken back: those on record that fit the selector, and no later ones."""
+    """Tell that certificates were taken back: those on record that fit the selector, and no later ones.
+
+    `lines` says that a requester means the renewals of what it asked for too, and that no certificate of a line
+    is renewed of which one was hit; earlier versions meant neither, and did not write it.
+    """
     fields: dict[str, Any] = {
         "kind": EventKind.REVOKED.value,
         "time": rfc3339(order.time),
@@ -141,6 +145,7 @@ def revoked_event(order: RevocationOrder) -> Event:
         "reason": order.reason.value,
         "note": order.note,
         "blocksKeys": order.blocks_keys,
+        "lines": True,
     }
     if order.suspend_until is not None:
         fields["suspendUntil"] = rfc3339(order.suspend_until)

@@ -34,6 +34,7 @@ from kubemint.record import (
     Event,
     EventKind,
     FewWaiting,
+    LineInForce,
     NotBlocked,
     OnHold,
     PendingApproval,
@@ -211,6 +212,8 @@ def conditions_of(attempt: Attempt, request: SigningRequest, grant: Granted) -> 
             now=attempt.time,
         )
     ]
+    if requester.renews is not None:
+        conditions.append(LineInForce(line=requester.renews.line))
     if requester.single_use is not None and attempt.approved is None:
         conditions.append(TokenUnused(authority=requester.authority, token_id=requester.single_use.token_id))
     if grant.approval is not None and attempt.approved is None:
@@ -260,6 +263,9 @@ def unmet_reason(unmet: Unmet, profile: str) -> Reason:
             )
         case NotBlocked() as wanted:
             return _blocked_reason(wanted, unmet.blocked)
+        case LineInForce():
+            message = "a certificate of the line that this one renews was revoked; prove who you are anew"
+            return Reason(code="line-revoked", message=message, path="revocations")
         case RequestOpen() | PolicyDiffers() | OnHold():
             raise TypeError(f"{unmet.condition} is no condition of a grant")
         case _ as never:

@@ -205,13 +205,22 @@ class NotBlocked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineInForce:
+    """No certificate of this line of renewals, named by the serial number of its first, is revoked or on hold."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OnHold:
     """This revocation is a hold (certificateHold) that nobody has lifted."""
 
     revocation: str
 
 
-Condition = WithinQuota | TokenUnused | RequestOpen | PolicyDiffers | FewWaiting | NotBlocked | OnHold
+Condition = (
+    WithinQuota | TokenUnused | RequestOpen | PolicyDiffers | FewWaiting | NotBlocked | LineInForce | OnHold
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,3 +74,8 @@ class Renewal:
     groups: tuple[str, ...]
     first: Requester
     first_proven_at: datetime
+
+
+def renewal_identity(line: str) -> str:
+    """Give the identity of whoever renews a certificate of a line, named by the serial number of its first."""
+    return f"renewal:{line}"

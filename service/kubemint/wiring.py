@@ -194,10 +194,11 @@ def load_policy_of(config: Config) -> Policy:
 def kept_for(config: Config, policy: Policy) -> timedelta | None:
     """Give for how long rows of what is over are kept: as configured, and for as long as something counts them.
 
-    Quotas do, and revocation lists: a certificate that has expired stays in the edition that had it. None is
-    for ever.
+    Quotas do, and revocation lists: a certificate that has expired stays in the edition that had it. What was
+    revoked ends its line for as long as that could go on. None is for ever.
     """
     periods = [profile.quota.per for profile in policy.profiles if profile.quota is not None]
+    periods += [profile.renewal for profile in policy.profiles if profile.renewal is not None]
     if config.ledger.retention is None:
         return None
     return max(config.ledger.retention, *periods, config.crl.lifetime + PERIOD)

@@ -4,6 +4,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from log.record import findings
 COUNT = 5
 DAY = timedelta(days=1)
 KEYS, PRIVATE_KEY = new_keys()
+_COLUMNS_SINCE = {"0004": ("public_key", "twin_id"), "0005": ("first_requester",)}  # of certificates
 
 
 @pytest.fixture
@@ -63,12 +65,13 @@ def test_every_table_and_index_is_there(adapter: Adapter) -> None:
 
 
 def test_nothing_but_the_known_triggers(sqlite_adapter: SqliteAdapter) -> None:
-    """The only code in the database is what keeps entries from being changed."""
+    """The only code in the database keeps entries from being changed, and fills in what an older replica omits."""
     with closing(sqlite3.connect(sqlite_adapter.file)) as connection:
         triggers = connection.execute(
             "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')"
         ).fetchall()
-    assert sorted(triggers) == [("entries_no_delete",), ("entries_no_update",)]
+    known = ["certificates_first_requester", "entries_no_delete", "entries_no_update"]
+    assert sorted(name for (name,) in triggers) == known
 
 
 def test_migrating_again_changes_nothing(adapter: Adapter, database: WritableDatabase) -> None:
@@ -105,7 +108,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         assert {row[1]: row[2] for row in after["entry_groups"]} == expiries
         after["entry_groups"] = [row[:2] for row in after["entry_groups"]]
         assert {name: rows for name, rows in after.items() if name in before} == before
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0005",)
     assert_sound(adapter)
     ledger, reader = adapter.open(), adapter.reader()
     assert [ledger.append(event).entry.index for event in (issued(COUNT + 1), requested("r1"))] == [
@@ -126,7 +129,7 @@ def test_a_ledger_without_revocations_is_brought_up_to_date(store: str, tmp_path
     """In a ledger of revision 0003 each certificate gets its key and its twin, and can be revoked by them."""
     adapter = UNMIGRATED[store](tmp_path)
     events = [certified(serial, user=f"u{serial % 10}") for serial in range(1, 601)]
-    _fill_third_version(adapter, events)
+    _fill_version("0003", adapter, events)
     assert "public_key" not in {column["name"] for column in inspect(adapter.engine).get_columns("certificates")}
     migrate(adapter.database(), adapter.keys)
     rows = stored(adapter, tables.certificates)
@@ -135,7 +138,7 @@ def test_a_ledger_without_revocations_is_brought_up_to_date(store: str, tmp_path
         assert row["public_key"].hex() == event.fields["publicKeySha256"]
         assert row["twin_id"] == twin_digest(certificate_der(event))
     assert len({row["twin_id"] for row in rows}) == len(events)
-    assert _version(adapter) == "0004"
+    assert _version(adapter) == "0005"
     adapter.open().append(revoked("a", public_key_sha256=events[0].fields["publicKeySha256"]))
     assert len(stored(adapter, tables.revoked_certificates)) == len(events)
     assert_sound(adapter)
@@ -148,7 +151,7 @@ def test_a_ledger_whose_old_entries_are_archived(store: str, tmp_path: Path) -> 
     """Certificates whose text is in the archive lose their rows, as retention drops them; others lose nothing."""
     adapter = UNMIGRATED[store](tmp_path)
     events = [certified(serial) for serial in range(1, TILE_WIDTH + 5)]
-    _fill_third_version(adapter, events)
+    _fill_version("0003", adapter, events)
     archive_old(adapter.engine, Archive(tmp_path / "archive"), DAY, NOW + 3 * DAY)
     migrate(adapter.database(), adapter.keys)
     assert [row["entry_index"] for row in stored(adapter, tables.certificates)] == [
@@ -160,10 +163,60 @@ def test_a_ledger_whose_old_entries_are_archived(store: str, tmp_path: Path) -> 
     adapter.close()
 
 
+@pytest.mark.parametrize("store", sorted(UNMIGRATED))
+@pytest.mark.parametrize("revision", ["0003", "0004"])
+def test_a_ledger_with_renewals_is_brought_up_to_date(store: str, revision: str, tmp_path: Path) -> None:
+    """In an older ledger each renewal gets who asked first, so that a revocation by that requester hits it."""
+    adapter = UNMIGRATED[store](tmp_path)
+    events = [certified(serial) for serial in range(1, 1202)]
+    events = [_renewed(event, "01") if index % 2 else event for index, event in enumerate(events)]
+    _fill_version(revision, adapter, events)
+    migrate(adapter.database(), adapter.keys)
+    assert [row["first_requester"] for row in stored(adapter, tables.certificates)] == [
+        "token:ci" if index % 2 else None for index in range(len(events))
+    ]
+    assert _version(adapter) == "0005"
+    adapter.open().append(revoked("a", requester="token:ci"))
+    assert len(stored(adapter, tables.revoked_certificates)) == len(events)
+    assert findings(adapter) == []
+    adapter.close()
+
+
+def test_what_a_replica_of_the_version_before_writes(adapter: Adapter) -> None:
+    """While replicas of revision 0004 run, the renewals that they write get who asked first all the same."""
+    events = [certified(1), _renewed(certified(2), "01"), _renewed(_renewed(certified(3), "01"), "01")]
+    migrate(adapter.database(), adapter.keys)
+    adapter.load((index, event.fields["time"], "issued", event.body, leaf_hash(event.body))
+                 for index, event in enumerate(events))  # fmt: skip
+    with adapter.engine.begin() as connection:
+        for index, event in enumerate(events):
+            row = _early_row("0004", index, event)
+            connection.execute(insert(tables.certificates).values(row))
+    rows = stored(adapter, tables.certificates)
+    assert [row["first_requester"] for row in rows] == [None, "token:ci", "token:ci"]
+    adapter.open()
+
+
+@pytest.mark.parametrize("store", sorted(UNMIGRATED))
+def test_archived_renewals(store: str, tmp_path: Path) -> None:
+    """Renewals whose text is in the archive lose their rows, as retention drops them; others lose nothing."""
+    adapter = UNMIGRATED[store](tmp_path)
+    events = [_renewed(certified(serial), "01") for serial in range(1, TILE_WIDTH + 5)]
+    _fill_version("0004", adapter, events)
+    archive_old(adapter.engine, Archive(tmp_path / "archive"), DAY, NOW + 3 * DAY)
+    migrate(adapter.database(), adapter.keys)
+    rows = stored(adapter, tables.certificates)
+    assert [row["entry_index"] for row in rows] == [*range(TILE_WIDTH, len(events))]
+    assert {row["first_requester"] for row in rows} == {"token:ci"}
+    kept = {"archive": tmp_path / "archive", "now": NOW + 3 * DAY}
+    assert findings(adapter, retention=DAY, **kept) == []
+    adapter.close()
+
+
 def test_a_certificate_that_nobody_would_take(tmp_path: Path) -> None:
     """A ledger with an entry whose certificate is none is brought up to date all the same."""
     adapter = UNMIGRATED["sqlite"](tmp_path)
-    _fill_third_version(adapter, [issued(1), certified(2)])
+    _fill_version("0003", adapter, [issued(1), certified(2)])
     migrate(adapter.database(), adapter.keys)
     assert [row["twin_id"] is None for row in stored(adapter, tables.certificates)] == [True, False]
     adapter.close()
@@ -252,7 +305,7 @@ def _rows_of_the_first_version(count: int) -> Iterator[tuple[str, tuple[object, 
         leaf_hash = hashlib.sha256(b"\x00" + event.body).digest()
         time = event.fields["time"]
         yield "INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, time, "issued", event.body, leaf_hash)
-        row = _early_row(index, event)
+        row = _early_row("0001", index, event)
         yield (
             "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*row.values(), event.fields.get("idempotencyKey")),
@@ -261,21 +314,30 @@ def _rows_of_the_first_version(count: int) -> Iterator[tuple[str, tuple[object, 
     yield "UPDATE head SET size = ?", (count,)
 
 
-def _early_row(index: int, event: Event) -> dict[str, Any]:
-    """Give the row of a certificate as versions wrote it that did not revoke."""
+def _early_row(revision: str, index: int, event: Event) -> dict[str, Any]:
+    """Give the row of a certificate as a version wrote it."""
     (_, row), *_ = query_rows(index, event.kind, event.fields).rows
-    return {name: value for name, value in row.items() if name not in {"public_key", "twin_id"}}
+    later = {name for since, names in _COLUMNS_SINCE.items() if since > revision for name in names}
+    return {name: value for name, value in row.items() if name not in later}
 
 
-def _fill_third_version(adapter: Adapter, events: Sequence[Event]) -> None:
-    """Make a ledger of revision 0003 that holds these certificates."""
+def _renewed(event: Event, line: str) -> Event:
+    """Give the event of a certificate as that of one that renews a line."""
+    first = {name: event.fields[name] for name in ("requester", "method", "authority", "evidence")}
+    first = event.fields["renews"]["first"] if "renews" in event.fields else first
+    renews = {"line": line, "first": first}
+    return replace(event, fields={**event.fields, "requester": f"renewal:{line}", "renews": renews})
+
+
+def _fill_version(revision: str, adapter: Adapter, events: Sequence[Event]) -> None:
+    """Make a ledger of a revision that holds these certificates."""
     engine = adapter.database().engine
-    migrate_to("0003", engine)
+    migrate_to(revision, engine)
     rows = [(index, event.fields["time"], "issued", event.body) for index, event in enumerate(events)]
     adapter.load((*row, leaf_hash(row[-1])) for row in rows)
     with engine.begin() as connection:
         for index, event in enumerate(events):
-            connection.execute(insert(tables.certificates).values(_early_row(index, event)))
+            connection.execute(insert(tables.certificates).values(_early_row(revision, index, event)))
             for table, row in query_rows(index, event.kind, event.fields).rows:
                 if table is tables.entry_groups:
                     connection.execute(insert(table).values(row))

@@ -17,7 +17,7 @@ from kubemint.audit import renewal_of
 from kubemint.authentication import Evidence
 from kubemint.errors import NotAuthenticated
 from kubemint.record import Entry
-from kubemint.requester import Method, Requester
+from kubemint.requester import Method, Requester, renewal_identity
 from kubemint.x509.certificate import credential_id, format_serial
 from kubemint.x509.issuer import Issuer
 
@@ -29,7 +29,9 @@ class RenewalAuthenticator:
 
     `find` gives the entry of a credential id, proven to be in the log, `find_serial` that of a serial number,
     and `is_revoked` tells of an entry whether its certificate was taken back. The requester has an identity of
-    its own, that of the line of certificates: who asked first may have asked for others too.
+    its own, that of the line of certificates: who asked first may have asked for others too. Whether the line
+    goes on is judged where the next certificate is recorded (`kubemint.record.LineInForce`), not here: who holds
+    one of a line that was ended may still revoke it.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class RenewalAuthenticator:
         return Requester(
             method=Method.RENEWAL,
             authority=entry.fields["profile"],
-            identity=f"renewal:{renewal_of(entry).line}",
+            identity=renewal_identity(renewal_of(entry).line),
             evidence=name,
             renews=renewal_of(entry),
         )

@@ -14,12 +14,13 @@ from typing import Any, Final, assert_never
 from sqlalchemy import Table
 
 from kubemint.ledger import tables
-from kubemint.ledger.rows import Change, Lifting, QueryRows, RequestChange, RequestState, Row
+from kubemint.ledger.rows import Change, Lifting, QueryRows, RequestChange, RequestState, Row, octets_of_serial
 from kubemint.ledger.statements import CLOCKS_DIFFER_SECONDS, Cursor, Statements
 from kubemint.record import (
     BlockKind,
     Condition,
     FewWaiting,
+    LineInForce,
     NotBlocked,
     OnHold,
     PolicyDiffers,
@@ -28,6 +29,7 @@ from kubemint.record import (
     Unmet,
     WithinQuota,
 )
+from kubemint.requester import renewal_identity
 from kubemint.x509.revocation import RevocationReason
 
 _A_MINUTE: Final = timedelta(minutes=1)
@@ -75,6 +77,8 @@ def _judge(condition: Condition, pending: Pending, cursor: Cursor, statements: S
         case NotBlocked():
             blocked = _blocked(condition, pending, cursor, statements)
             return None if blocked is None else Unmet(condition=condition, blocked=blocked)
+        case LineInForce():
+            holds = not _is_taken_back(condition, cursor, statements)
         case OnHold():
             holds = _is_on_hold(condition, pending, cursor, statements)
         case PolicyDiffers():
@@ -165,6 +169,15 @@ def _subjects(wanted: NotBlocked) -> Iterator[tuple[BlockKind, bytes]]:
     yield BlockKind.USER, wanted.user.encode()
     for group in wanted.groups:
         yield BlockKind.GROUP, group.encode()
+
+
+def _is_taken_back(line: LineInForce, cursor: Cursor, statements: Statements) -> bool:
+    """Tell whether a certificate of a line is revoked. What a revocation hits is written before others come."""
+    cursor.execute(statements.any_hit)
+    if cursor.fetchone() is None:
+        return False
+    cursor.execute(statements.find_hit_of_line, (octets_of_serial(line.line), renewal_identity(line.line)))
+    return cursor.fetchone() is not None
 
 
 def _is_on_hold(hold: OnHold, pending: Pending, cursor: Cursor, statements: Statements) -> bool:

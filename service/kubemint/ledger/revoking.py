@@ -5,32 +5,59 @@ it, so that a rebuild comes to the same rows. One statement does it, however man
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, delete, insert, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    case,
+    delete,
+    insert,
+    literal,
+    null,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.engine import Dialect
 
 from kubemint.ledger import tables
-from kubemint.ledger.rows import Lifting, Revoking, octets_of_credential_id, octets_of_serial, twin_of
+from kubemint.ledger.rows import (
+    Lifting,
+    Revoking,
+    Row,
+    first_requester_of,
+    octets_of_credential_id,
+    octets_of_serial,
+    twin_of,
+)
 from kubemint.ledger.statements import Cursor
 from kubemint.record import BlockKind
+from kubemint.requester import renewal_identity
 from kubemint.selector import Selector
 
 CHANNEL: Final = "kubemint_revocations"
 _PAGE: Final = 500  # bounds what is in memory
 
 
-def hit(selector: Selector, now_seconds: int, before: int | None = None) -> Select[Any]:
-    """Give the query of the certificates that a selector means: those that have not expired yet."""
-    query = select(tables.certificates).where(*_fits(selector), tables.certificates.c.not_after >= now_seconds)
-    return query if before is None else query.where(tables.certificates.c.entry_index < before)
+def hit(selector: Selector, now_seconds: int, before: int | None = None, *, lines: bool = True) -> Select[Any]:
+    """Give the query of the certificates that a selector means: those that have not expired yet.
+
+    With `lines` a requester means the renewals of what it asked for too.
+    """
+    columns = tables.certificates.c
+    query = select(tables.certificates).where(*_fits(selector, lines=lines), columns.not_after >= now_seconds)
+    return query if before is None else query.where(columns.entry_index < before)
 
 
 def revoke(revoking: Revoking, cursor: Cursor, dialect: Dialect) -> None:
     """Write a row for each certificate that is hit and, if it says so, keep their keys out."""
-    found = hit(revoking.selector, revoking.revoked_at, revoking.index).subquery()
+    found = hit(revoking.selector, revoking.revoked_at, revoking.index, lines=revoking.lines).subquery()
+    is_renewal = found.c.first_requester.is_not(None)
     hits = select(
         literal(revoking.index, BigInteger()),
         found.c.entry_index,
@@ -38,6 +65,7 @@ def revoke(revoking: Revoking, cursor: Cursor, dialect: Dialect) -> None:
         found.c.credential_id,
         found.c.twin_id,
         found.c.not_after,
+        case((is_renewal, found.c.requester)) if revoking.lines else null(),
     )
     columns = [column.name for column in tables.revoked_certificates.columns]
     _run(insert(tables.revoked_certificates).from_select(columns, hits), cursor, dialect)
@@ -63,39 +91,56 @@ def lift(lifting: Lifting, cursor: Cursor, dialect: Dialect) -> None:
 
 
 def fill_certificates(connection: Connection) -> None:
-    """Write what later versions know of certificates to the rows that an earlier one wrote.
+    """Write key and twin to the rows of certificates that a version wrote that did not know them."""
+    _fill(
+        connection,
+        true(),
+        lambda fields: {
+            "public_key": bytes.fromhex(fields["publicKeySha256"]),
+            "twin_id": twin_of(fields["certificate"]),
+        },
+    )
+
+
+def fill_first_requesters(connection: Connection) -> None:
+    """Write who asked for the first of their line to the rows of renewals that an earlier version wrote."""
+    is_renewal = tables.certificates.c.requester.startswith(renewal_identity(""))
+    _fill(connection, is_renewal, lambda fields: {"first_requester": first_requester_of(fields)})
+
+
+def _fill(
+    connection: Connection, condition: ColumnElement[bool], known: Callable[[Mapping[str, Any]], Row]
+) -> None:
+    """Write what is known of certificates by their entries to their rows.
 
     Where the text of the entry is in the archive, the certificate was over for longer than the retention: its row
     goes here, as it would have gone with the next one.
     """
     columns, last = tables.certificates.c, -1
-    while page := _page(connection, last):
+    while page := _page(connection, condition, last):
         for index, body in page:
+            is_it = columns.entry_index == index
             if not body:
-                connection.execute(delete(tables.certificates).where(columns.entry_index == index))
+                connection.execute(delete(tables.certificates).where(is_it))
                 continue
-            fields = orjson.loads(bytes(body))
-            known = {
-                "public_key": bytes.fromhex(fields["publicKeySha256"]),
-                "twin_id": twin_of(fields["certificate"]),
-            }
-            connection.execute(update(tables.certificates).where(columns.entry_index == index).values(known))
+            values = known(orjson.loads(bytes(body)))
+            connection.execute(update(tables.certificates).where(is_it).values(values))
         last = page[-1][0]
 
 
-def _page(connection: Connection, last: int) -> Sequence[Any]:
+def _page(connection: Connection, condition: ColumnElement[bool], last: int) -> Sequence[Any]:
     columns = tables.certificates.c
     query = (
         select(tables.entries.c.index, tables.entries.c.body)
         .join(tables.certificates, columns.entry_index == tables.entries.c.index)
-        .where(columns.entry_index > last)
+        .where(columns.entry_index > last, condition)
         .order_by(columns.entry_index)
         .limit(_PAGE)
     )
     return connection.execute(query).all()
 
 
-def _fits(selector: Selector) -> Iterator[ColumnElement[bool]]:
+def _fits(selector: Selector, *, lines: bool) -> Iterator[ColumnElement[bool]]:
     columns = tables.certificates.c
     if selector.serial_number is not None:
         yield columns.serial_number == octets_of_serial(selector.serial_number)
@@ -109,7 +154,8 @@ def _fits(selector: Selector) -> Iterator[ColumnElement[bool]]:
     if selector.public_key_sha256 is not None:
         yield columns.public_key == bytes.fromhex(selector.public_key_sha256)
     if selector.requester is not None:
-        yield columns.requester == selector.requester
+        is_own = columns.requester == selector.requester
+        yield is_own | (columns.first_requester == selector.requester) if lines else is_own
     if selector.profile is not None:
         yield columns.profile == selector.profile
     if selector.issued_since is not None:

@@ -49,12 +49,17 @@ class RequestChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoking:
-    """What a `revoked` entry changes beside its rows: it takes back the certificates on record before it."""
+    """What a `revoked` entry changes beside its rows: it takes back the certificates on record before it.
+
+    With `lines` a requester stands for its renewals too, and what is hit ends the line that it is of. Entries of
+    earlier versions mean the requester that is on record of each certificate.
+    """
 
     index: int
     selector: Selector
     revoked_at: int
     blocks_keys: bool
+    lines: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,12 @@ def twin_of(certificate: str) -> bytes | None:
         return twin_digest(base64.b64decode(certificate))
     except ValueError:
         return None
+
+
+def first_requester_of(fields: Mapping[str, Any]) -> str | None:
+    """Give who asked for the first certificate of a line; None for one that is no renewal."""
+    renews = fields.get("renews")
+    return None if renews is None else renews["first"]["requester"]
 
 
 def seconds(moment: str) -> int:
@@ -151,6 +162,7 @@ def _certificate_row(index: int, fields: Mapping[str, Any]) -> Row:
         "not_after": seconds(fields["notAfter"]),
         "public_key": bytes.fromhex(fields["publicKeySha256"]),
         "twin_id": twin_of(fields["certificate"]),
+        "first_requester": first_requester_of(fields),
     }
 
 
@@ -211,6 +223,7 @@ def _change(index: int, kind: EventKind, fields: Mapping[str, Any]) -> Change | 
             selector=_selector(fields["select"]),
             revoked_at=seconds(fields["time"]),
             blocks_keys=fields["blocksKeys"] and "publicKeySha256" not in fields["select"],
+            lines=fields.get("lines") is True,
         )
     if kind is EventKind.REINSTATED:
         return Lifting(index=index, revocation=fields["revocation"])

@@ -18,6 +18,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -130,6 +131,12 @@ class Statements:
             .limit(_ONE)
             .offset(_ZERO)
         )
+        # -> a row if any certificate was ever revoked
+        self.any_hit = self._compile(
+            select(tables.revoked_certificates.c.revocation_index).limit(_ONE).offset(_ZERO)
+        )
+        # serial number of the first of a line, requester of the others -> a row if one of them is revoked
+        self.find_hit_of_line = self._compile(_hit_of_line())
         # revocation -> reason, lifted index
         self.find_revocation = self._compile(
             select(tables.revocations.c.reason, tables.revocations.c.lifted_index).where(
@@ -202,3 +209,18 @@ def _nth_recent_certificate() -> ClauseElement:
         .limit(_ONE)
         .offset(bindparam("place"))
     )
+
+
+def _hit_of_line() -> ClauseElement:
+    """Find a certificate of a line that is revoked, or on hold: the first of it, or a renewal.
+
+    Two queries, since a condition with OR may be answered by a walk over all that is revoked.
+    """
+    hits, revocations = tables.revoked_certificates.c, tables.revocations.c
+    found = (
+        select(hits.revocation_index)
+        .join(tables.revocations, revocations.entry_index == hits.revocation_index)
+        .where(revocations.lifted_index.is_(None))
+    )
+    first = found.where(hits.serial_number == bindparam("serial_number"))
+    return union_all(first, found.where(hits.line == bindparam("line"))).limit(_ONE).offset(_ZERO)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata: Final = MetaData()
@@ -91,9 +92,17 @@ certificates: Final = Table(
     UniqueConstraint("credential_id", "not_after").ddl_if(dialect="postgresql"),
     Column("public_key", LargeBinary, comment="SHA-256 of the SubjectPublicKeyInfo"),
     Column("twin_id", LargeBinary, comment="credential id of the same with its ECDSA signature rewritten"),
+    Column("first_requester", Text, comment="of a renewal: who asked for the first certificate of its line"),
     Index("ix_certificates_not_after", "not_after"),
     Index("ix_certificates_user_name", "user_name", "entry_index"),
     Index("ix_certificates_requester", "requester", "entry_index"),
+    Index(
+        "ix_certificates_first_requester",
+        "first_requester",
+        "entry_index",
+        sqlite_where=text("first_requester IS NOT NULL"),
+        postgresql_where=text("first_requester IS NOT NULL"),
+    ),
 )
 
 refusals: Final = Table(
@@ -188,10 +197,17 @@ revoked_certificates: Final = Table(
     Column("credential_id", LargeBinary, nullable=False),
     Column("twin_id", LargeBinary),
     Column("not_after", _Count, nullable=False),
+    Column("line", Text, comment="of a renewal: its requester, which all renewals of the line have"),
     Index("ix_revoked_certificates_certificate", "certificate_index"),
     Index("ix_revoked_certificates_serial_number", "serial_number"),
     Index("ix_revoked_certificates_credential_id", "credential_id"),
     Index("ix_revoked_certificates_twin_id", "twin_id"),
+    Index(
+        "ix_revoked_certificates_line",
+        "line",
+        sqlite_where=text("line IS NOT NULL"),
+        postgresql_where=text("line IS NOT NULL"),
+    ),
 )
 
 blocks: Final = Table(
