@@ -41,6 +41,7 @@ from kubemint.record import (
     PolicyDiffers,
     Recorded,
     RequestOpen,
+    SomethingToRevoke,
     TokenUnused,
     Unmet,
     WithinQuota,
@@ -266,7 +267,7 @@ def unmet_reason(unmet: Unmet, profile: str) -> Reason:
         case LineInForce():
             message = "a certificate of the line that this one renews was revoked; prove who you are anew"
             return Reason(code="line-revoked", message=message, path="revocations")
-        case RequestOpen() | PolicyDiffers() | OnHold():
+        case RequestOpen() | PolicyDiffers() | SomethingToRevoke() | OnHold():
             raise TypeError(f"{unmet.condition} is no condition of a grant")
         case _ as never:
             assert_never(never)

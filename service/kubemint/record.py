@@ -212,6 +212,19 @@ class LineInForce:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SomethingToRevoke:
+    """The selector means a certificate that has not expired at this time and is not revoked for good.
+
+    With `blocks_keys` it may be revoked, if its key is not kept out for good yet. A hold may stand beside another:
+    each is lifted by itself.
+    """
+
+    selector: Selector
+    blocks_keys: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OnHold:
     """This revocation is a hold (certificateHold) that nobody has lifted."""
 
@@ -219,7 +232,15 @@ class OnHold:
 
 
 Condition = (
-    WithinQuota | TokenUnused | RequestOpen | PolicyDiffers | FewWaiting | NotBlocked | LineInForce | OnHold
+    WithinQuota
+    | TokenUnused
+    | RequestOpen
+    | PolicyDiffers
+    | FewWaiting
+    | NotBlocked
+    | LineInForce
+    | SomethingToRevoke
+    | OnHold
 )
 
 

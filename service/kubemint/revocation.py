@@ -18,6 +18,7 @@ from kubemint.errors import (
     NotFound,
     NotPermitted,
     Reason,
+    RequestError,
     RevocationConflict,
 )
 from kubemint.policy.rules import Policy
@@ -30,13 +31,14 @@ from kubemint.record import (
     Recorded,
     ReinstatementOrder,
     RevocationOrder,
+    SomethingToRevoke,
     TokenUnused,
 )
 from kubemint.requester import Requester
 from kubemint.selector import Selector
 from kubemint.x509.revocation import RevocationReason
 
-_OrderCondition = TokenUnused | OnHold
+_OrderCondition = SomethingToRevoke | TokenUnused | OnHold
 
 _WISHED: Final = {
     EventKind.REVOKED: ("select", "reason", "note", "suspendUntil"),
@@ -76,6 +78,9 @@ class Revocations(Protocol):
     def count_hits(self, selector: Selector, now: datetime) -> int:
         """Count the certificates that have not expired and that a selector means. Raises LedgerUnavailable."""
 
+    def has_something(self, wanted: SomethingToRevoke) -> bool:
+        """Tell whether there is something to revoke now. Raises LedgerUnavailable."""
+
     def of_key(self, public_key_sha256: str) -> RevocationRecord | None:
         """Give the first revocation for good of all that has this key, or None. Raises LedgerUnavailable."""
 
@@ -114,14 +119,22 @@ class RevocationDesk:
     draw_name: Callable[[], str]
 
     def preview(self, wish: Wish, requester: Requester) -> int:
-        """Count what a revocation would hit now, be it nothing. Raises as `revoke` does; nothing is recorded."""
-        now = self.clock()
-        return self.revocations.count_hits(self._permitted(wish, requester, self.current_policy(), now), now)
+        """Count what a revocation would hit now; none where `revoke` finds nothing that fits.
+
+        Raises as `revoke` does; nothing is recorded.
+        """
+        policy, now = self.current_policy(), self.clock()
+        selector = self._permitted(wish, requester, policy, now)
+        needed = _needed(wish, selector, requester, policy, now)
+        if not all(map(self.revocations.has_something, needed)):
+            return 0
+        return self.revocations.count_hits(selector, now)
 
     def revoke(self, wish: Wish, requester: Requester) -> Done:
         """Take back what fits and is on record now. On return it is durable, and counts.
 
-        An operator's revocation is kept whatever it hits; of others, nothing that changes nothing is.
+        An operator's revocation is kept whatever it hits; of others, nothing that changes nothing is. What was
+        recorded before under the idempotency key is given as it stands, though nothing fits any longer.
 
         Raises:
             NotPermitted: the requester may not revoke this.
@@ -132,9 +145,6 @@ class RevocationDesk:
         """
         policy, now = self.current_policy(), self.clock()
         selector = self._permitted(wish, requester, policy, now)
-        if not policy.roles.may_operate(requester) and not self.revocations.count_hits(selector, now):
-            # The same answer, whether there is none or it is another's: who asks learns nothing of others.
-            raise NotFound("No certificate that counts and is yours to revoke fits; nothing was recorded.")
         return self.record(
             RevocationOrder(
                 revocation=self.draw_name(),
@@ -148,12 +158,13 @@ class RevocationDesk:
                 blocks_keys=_blocks_keys(wish),  # of others than operators only keys that are theirs: one was hit
                 idempotency_key=wish.idempotency_key,
                 request_id=wish.http_request_id,
-            )
+            ),
+            *_needed(wish, selector, requester, policy, now),
         )
 
-    def record(self, order: RevocationOrder) -> Done:
+    def record(self, order: RevocationOrder, *needed: SomethingToRevoke) -> Done:
         """Put an order on record, whoever may have given it. Raises as `revoke` does, save for who may."""
-        return self._append(revoked_event(order), _once(order.ordered_by))
+        return self._append(revoked_event(order), (*needed, *_once(order.ordered_by)))
 
     def lift(
         self,
@@ -214,8 +225,11 @@ class RevocationDesk:
             raise IdempotencyConflict("This Idempotency-Key was used for another request.")
         return Done(record=self._find(recorded.entry.fields["revocation"]), repeated=recorded.repeated)
 
-    def _refusal(self, unmet: _OrderCondition) -> RevocationConflict:
+    def _refusal(self, unmet: _OrderCondition) -> RequestError:
         match unmet:
+            case SomethingToRevoke():
+                # The same, whether there is none or it is another's: who asks learns nothing of others.
+                return NotFound("No certificate that counts and is yours to revoke fits; nothing was recorded.")
             case TokenUnused():
                 reason = _reason("token-used", "this token counts once, and has been used; get a new one")
                 return RevocationConflict("This cannot count.", (reason,))
@@ -254,6 +268,15 @@ def _check_suspension(selector: Selector, until: datetime, now: datetime) -> Non
     else:
         return
     raise RevocationConflict("This cannot be suspended.", (reason,))
+
+
+def _needed(
+    wish: Wish, selector: Selector, requester: Requester, policy: Policy, now: datetime
+) -> tuple[SomethingToRevoke, ...]:
+    """Give what must hold of a wish besides; nothing for operators."""
+    if policy.roles.may_operate(requester):
+        return ()
+    return (SomethingToRevoke(selector=selector, blocks_keys=_blocks_keys(wish), now=now),)
 
 
 def _once(requester: Requester) -> tuple[TokenUnused, ...]:

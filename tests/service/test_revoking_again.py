@@ -21,9 +21,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         yield Office(service=service)
 
 
-def _post(office: Office, path: str, key: str, body: dict[str, Any]) -> Answer:
+def _post(office: Office, path: str, key: str, body: dict[str, Any], token: str = "operator") -> Answer:
     headers = {"Idempotency-Key": key}
-    return office.service.call("POST", path, json_body=body, headers=headers, token="operator")
+    return office.service.call("POST", path, json_body=body, headers=headers, token=token)
 
 
 def _size(office: Office) -> int:
@@ -49,6 +49,19 @@ def test_a_revocation_and_its_end(office: Office) -> None:
     assert _size(office) == size + 1
     lines = map(json.loads, office.service.output_file.read_text().splitlines())
     assert sorted(line["kind"] for line in lines if line.get("revocation") == name) == ["reinstated", "revoked"]
+
+
+def test_a_requester_whose_answer_was_lost(office: Office) -> None:
+    """A requester's retry gets what it was to get; the same under another key, 404, for nothing is left."""
+    office.issue("joan", token="other")
+    wish = {"select": {"user": "joan"}}
+    first, again = (_post(office, "/v1/revocations", "q", wish, "other") for _ in range(2))
+    assert (first.status, again.status, again.headers[REPLAYED]) == (201, 201, "true")
+    assert again.json() == first.json()
+    size = _size(office)
+    answer = _post(office, "/v1/revocations", "p", wish, "other")
+    assert (answer.status, answer.json()["code"]) == (404, "not-found")
+    assert _size(office) == size
 
 
 def test_another_call(office: Office) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, assert_never
 from sqlalchemy import Table
 
 from kubemint.ledger import tables
+from kubemint.ledger.revoking import has_something
 from kubemint.ledger.rows import Change, Lifting, QueryRows, RequestChange, RequestState, Row, octets_of_serial
 from kubemint.ledger.statements import CLOCKS_DIFFER_SECONDS, Cursor, Statements
 from kubemint.record import (
@@ -25,6 +26,7 @@ from kubemint.record import (
     OnHold,
     PolicyDiffers,
     RequestOpen,
+    SomethingToRevoke,
     TokenUnused,
     Unmet,
     WithinQuota,
@@ -71,14 +73,14 @@ def _judge(condition: Condition, pending: Pending, cursor: Cursor, statements: S
             stands = _request(condition.request, pending, cursor, statements)
             holds = stands == (RequestState.PENDING, condition.approvals)
         case FewWaiting():
-            if _waiting(condition, pending, cursor, statements) < condition.most:
-                return None
-            return Unmet(condition=condition, retry_at=condition.now + _A_MINUTE)
+            return _judge_waiting(condition, pending, cursor, statements)
         case NotBlocked():
             blocked = _blocked(condition, pending, cursor, statements)
             return None if blocked is None else Unmet(condition=condition, blocked=blocked)
         case LineInForce():
             holds = not _is_taken_back(condition, cursor, statements)
+        case SomethingToRevoke():
+            holds = has_something(condition, cursor, statements.dialect)
         case OnHold():
             holds = _is_on_hold(condition, pending, cursor, statements)
         case PolicyDiffers():
@@ -139,11 +141,13 @@ def _pending_request(request: str, pending: Pending) -> tuple[str, int] | None:
     return None
 
 
-def _waiting(few: FewWaiting, pending: Pending, cursor: Cursor, statements: Statements) -> int:
+def _judge_waiting(few: FewWaiting, pending: Pending, cursor: Cursor, statements: Statements) -> Unmet | None:
     cursor.execute(statements.count_waiting, (few.requester, int(few.now.timestamp())))
     coming = [row for row in pending.rows[tables.requests] if row["requester"] == few.requester]
     stored: int = cursor.fetchone()[0]
-    return stored + len(coming)
+    if stored + len(coming) < few.most:
+        return None
+    return Unmet(condition=few, retry_at=few.now + _A_MINUTE)
 
 
 def _blocked(wanted: NotBlocked, pending: Pending, cursor: Cursor, statements: Statements) -> BlockKind | None:

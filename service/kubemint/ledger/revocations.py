@@ -13,10 +13,10 @@ from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
 from kubemint.ledger.archive import NO_ARCHIVE
 from kubemint.ledger.entries import ENTRY_COLUMNS, entry_of
-from kubemint.ledger.revoking import hit
+from kubemint.ledger.revoking import hit, something_to_revoke
 from kubemint.ledger.rows import octets_of_credential_id, octets_of_serial
 from kubemint.policy.rules import SERIAL_GROUP_PREFIX
-from kubemint.record import BlockKind, Entry
+from kubemint.record import BlockKind, Entry, SomethingToRevoke
 from kubemint.selector import Selector
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
@@ -78,6 +78,11 @@ class RevocationReader:
         query = select(func.count()).select_from(hit(selector, int(now.timestamp())).subquery())
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def has_something(self, wanted: SomethingToRevoke) -> bool:
+        """Tell whether there is something to revoke now."""
+        with self._reading() as connection:
+            return connection.execute(something_to_revoke(wanted)).first() is not None
 
     def count(self, now: datetime) -> int:
         """Count all that is revoked and has not expired."""

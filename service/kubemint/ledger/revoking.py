@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     case,
     delete,
+    exists,
     insert,
     literal,
     null,
@@ -36,9 +37,10 @@ from kubemint.ledger.rows import (
     twin_of,
 )
 from kubemint.ledger.statements import Cursor
-from kubemint.record import BlockKind
+from kubemint.record import BlockKind, SomethingToRevoke
 from kubemint.requester import renewal_identity
 from kubemint.selector import Selector
+from kubemint.x509.revocation import RevocationReason
 
 CHANNEL: Final = "kubemint_revocations"
 _PAGE: Final = 500  # bounds what is in memory
@@ -73,6 +75,31 @@ def revoke(revoking: Revoking, cursor: Cursor, dialect: Dialect) -> None:
         keys = select(literal(BlockKind.KEY.value), found.c.public_key, literal(revoking.index, BigInteger()))
         keys = keys.where(found.c.public_key.is_not(None)).distinct()
         _run(insert(tables.blocks).from_select(["kind", "value", "revocation_index"], keys), cursor, dialect)
+
+
+def something_to_revoke(wanted: SomethingToRevoke) -> Select[Any]:
+    """Give the query of one certificate that `wanted` asks for; no row if there is none."""
+    columns, hits, blocks = tables.certificates.c, tables.revoked_certificates.c, tables.blocks.c
+    index, reason = tables.revocations.c.entry_index, tables.revocations.c.reason
+    is_for_good = reason != RevocationReason.CERTIFICATE_HOLD.value
+    revoked = exists().where(hits.certificate_index == columns.entry_index, hits.revocation_index == index)
+    is_settled: ColumnElement[bool] = revoked.where(is_for_good)
+    if wanted.blocks_keys:
+        is_key = (blocks.kind == BlockKind.KEY.value) & (blocks.value == columns.public_key)
+        kept_out = exists().where(is_key, blocks.revocation_index == index, is_for_good)
+        is_settled = is_settled & (columns.public_key.is_(None) | kept_out)
+    found = hit(wanted.selector, int(wanted.now.timestamp())).with_only_columns(columns.entry_index)
+    return found.where(~is_settled).limit(1)
+
+
+def has_something(wanted: SomethingToRevoke, cursor: Cursor, dialect: Dialect) -> bool:
+    """Tell whether there is something to revoke among what is written.
+
+    What the same transaction is about to add is not looked at: a certificate among it has not been handed out,
+    and a revocation is the last that a transaction takes.
+    """
+    _run(something_to_revoke(wanted), cursor, dialect)
+    return cursor.fetchone() is not None
 
 
 def announce(cursor: Cursor, dialect: Dialect) -> None:
