@@ -8,6 +8,7 @@ with RunningService(tmp_path / "kubemint") as service:
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -31,6 +32,7 @@ START_SECONDS = 30.0  # two interpreters start and the ledger is made; a shared 
 STOP_SECONDS = 40.0  # the service gives requests under way 30
 CALL_SECONDS = 15.0
 WORKERS = 2  # where the configuration says nothing
+_SHARES = 16  # of the ports: so many processes may run these tests at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,10 +264,17 @@ class RunningService:
 
 
 def free_port() -> int:
-    """Give a port of the loopback address that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Give a port of the loopback address that nobody listens on now.
+
+    It is none that a system gives out by itself (below 32768), nor one of another process of these tests: who
+    stops a service and starts it again finds it free.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(10_000 + worker % _SHARES, 32_768, _SHARES)
+    for port in random.sample(ports, len(ports)):  # noqa: S311 - no secret
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("no port is free")
 
 
 def _command(directory: Path, config: Path | None, port: int) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def test_who_may_only_ask(office: Office) -> None:
     assert office.ask("jane", token="webhook").status == 403
     assert office.service.call("GET", "/v1/certificates?user=jane", token="webhook").json().get("items", []) == []
     office.issue("wendy")
-    assert office.revoke(token="webhook", user="wendy").json()["certificates"] == 0
+    assert office.revoke(token="webhook", user="wendy").status == 404
 
 
 def test_what_was_revoked(office: Office) -> None:
