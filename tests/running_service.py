@@ -271,7 +271,7 @@ def free_port() -> int:
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     ports = range(10_000 + worker % _SHARES, 32_768, _SHARES)
-    for port in random.sample(ports, len(ports)):  # noqa: S311 - no secret
+    for port in random.sample(ports, len(ports)):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise RuntimeError("no port is free")
