@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -280,7 +281,10 @@ def test_appends_without_conditions_cost_no_question(sqlite_adapter: SqliteAdapt
             batch.take(unit(issued(serial)))
         batch.write()
         cursor.connection.set_trace_callback(None)
-    assert [" ".join(statement.split()[:3]) for statement in statements] == [
+    told = [
+        statement for statement, _ in groupby(statements)
+    ]  # one that sets off a trigger is traced again for it
+    assert [" ".join(statement.split()[:3]) for statement in told] == [
         "SELECT head.size, head.frontier,",
         "INSERT INTO entries",
         "INSERT INTO certificates",

@@ -84,10 +84,11 @@ def show(revocation: str, output: str, **options: Any) -> None:
 @_output
 @service_options
 def lift(revocation: str, note: str, yes: bool, output: str, **options: Any) -> None:
-    """Lift the revocation ID: what it hit counts again, but for what another revocation hit too.
+    """Lift the hold ID, so that what it hit counts again.
 
-    A suspension that came with it is over, too. Only a certificateHold can be lifted, and only once. It
-    is undone by an entry of its own: the revocation stays on record.
+    What another revocation hit too stays revoked. A suspension that came with it is over, too. Only a
+    certificateHold can be lifted, and only once. It is undone by an entry of its own: the revocation
+    stays on record.
     """
     connection = _connection(options)
     if not yes:

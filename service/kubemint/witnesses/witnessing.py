@@ -61,6 +61,7 @@ class Witnessing:
         self._next_poll = 0.0
         self._waiting = 0
         self._covered = 0  # entries that all required witnesses have seen
+        self._shown = 0  # entries of the newest checkpoint that was shown to any
 
     def start(self) -> None:
         """Begin, in a thread that ends at `close`, or with the process."""
@@ -203,6 +204,7 @@ class Witnessing:
                     one.is_proven = True
                 self._changed.notify_all()
                 return []
+            self._shown = max(self._shown, current.candidate.size)
             return [one for one in self._standings if one.begin(has_line=one.witness.key in current.lines)]
 
     def _ask(self, standing: Standing, current: _Round) -> None:
@@ -223,6 +225,8 @@ class Witnessing:
         with self._changed:
             standing.is_proven |= has_cosigned
             standing.end(fault)
+            if current.candidate.size < self._shown:  # it was busy while others were shown what is newer
+                self._wanted = True
             self._changed.notify_all()
 
     def _is_race(self, refused: NotCosigned) -> bool:
