@@ -21,7 +21,7 @@ from kubemint.witnesses.witness import Fault
 from ledger.adapters import Adapter, SqliteAdapter
 from ledger.events import NOW, answered, issued, refused, requested
 from witnesses.watching import HURRIED, Watched, change_a_leaf, eventually, watched, witness_faults
-from witnesses.witness import TestWitness, saying
+from witnesses.witness import Handler, TestWitness, saying
 
 
 def record(adapter: Adapter, *serials: int) -> int:
@@ -257,6 +257,23 @@ def test_an_optional_witness_holds_up_no_required_one(
             assert time.monotonic() - began < HURRIED.request
         assert w2.most_at_once == 1
         w2.release.set()
+
+
+def test_an_optional_witness_that_was_busy_sees_the_newest(
+    sqlite_adapter: SqliteAdapter, w1: TestWitness, w2: TestWitness
+) -> None:
+    """A slow witness is shown what came while it was busy, though nothing comes after that."""
+
+    def answer_slowly(handler: Handler, body: str) -> None:
+        time.sleep(HURRIED.request / 2)
+        w2.add_checkpoint(handler, body)
+
+    w2.answer = answer_slowly
+    with watched(sqlite_adapter, w1, optional=(w2,)) as ours:
+        for serial in range(1, 4):
+            ours.witnessing.wait_for(record(sqlite_adapter, serial))
+        eventually(lambda: len(signature_lines(ours.public.checkpoint())) == 3)
+        assert_witnessed(ours.public.checkpoint(), sqlite_adapter, 3, w1, w2)
 
 
 def test_processes_share_what_one_has_got(adapter: Adapter, w1: TestWitness) -> None:
