@@ -5,6 +5,7 @@ A client asks for TLS with an SSLRequest and is told `S`
 """
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -49,19 +50,19 @@ class TlsTerminator:
             client.sendall(b"S")
             server.connect(self._server_socket)
             with self._context.wrap_socket(client, server_side=True) as secured:
-                back = _start(_copy, server, secured)
-                _copy(secured, server)
-                back.join(20)
+                _pass_on(secured, server)
 
 
-def _start(run: Callable[..., None], *arguments: Any) -> threading.Thread:
-    thread = threading.Thread(target=run, args=arguments, daemon=True)
-    thread.start()
-    return thread
+def _start(run: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=run, args=arguments, daemon=True).start()
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while some := source.recv(65536):
-            target.sendall(some)
-        target.shutdown(socket.SHUT_WR)
+def _pass_on(client: ssl.SSLSocket, server: socket.socket) -> None:
+    """Copy both ways until one side ends, in one thread: a TLS connection is not for two at a time."""
+    ends: dict[socket.socket, socket.socket] = {client: server, server: client}
+    while True:
+        ready = [client] if client.pending() else select.select([*ends], [], [])[0]
+        for source in ready:
+            if not (some := source.recv(65536)):
+                return
+            ends[source].sendall(some)
