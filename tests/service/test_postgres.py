@@ -103,6 +103,7 @@ def test_workers_that_begin_while_the_server_is_away(config: Path, cluster: Post
     with RunningService(config.parent, config=config) as service:
         assert ask(service).status == 201
         victim, other = service.worker_pids
+        _wait(lambda: all(_has_begun(worker) for worker in (victim, other)))
         cluster.stop("immediate")
         try:
             os.kill(victim, signal.SIGKILL)
@@ -178,6 +179,11 @@ def _settings_url(config: Path) -> str:
 
 def _keep_record_in(config: Path, url: URL) -> None:
     change_yaml(config, lambda settings: settings["ledger"].update(url=url.render_as_string()))
+
+
+def _has_begun(worker: int) -> bool:
+    """Tell whether a worker has opened the service, by the threads that watch policy, revocations and tables."""
+    return len([*Path(f"/proc/{worker}/task").iterdir()]) >= 4
 
 
 def _wait(until: Callable[[], bool], seconds: float = 20.0) -> None:
