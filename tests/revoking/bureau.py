@@ -16,7 +16,8 @@ from kubemint.authentication.renewal import RenewalAuthenticator
 from kubemint.issuance import Issuance
 from kubemint.key_revocation import revoke_key
 from kubemint.ledger import tables
-from kubemint.ledger.revocations import RevocationReader, RevocationRecord
+from kubemint.ledger.revocation_records import RevocationRecord
+from kubemint.ledger.revocations import RevocationReader
 from kubemint.record import Entry
 from kubemint.requester import Method, Requester, SingleUse
 from kubemint.revocation import RevocationDesk, Wish

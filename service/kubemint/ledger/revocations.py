@@ -6,39 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, select, true, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from kubemint.errors import LedgerUnavailable
 from kubemint.ledger import tables
-from kubemint.ledger.archive import NO_ARCHIVE
-from kubemint.ledger.entries import ENTRY_COLUMNS, entry_of
+from kubemint.ledger.revocation_records import RevocationPage, RevocationRecord, read_records, record_rows
 from kubemint.ledger.revoking import hit, something_to_revoke
 from kubemint.ledger.rows import octets_of_credential_id, octets_of_serial
 from kubemint.policy.rules import SERIAL_GROUP_PREFIX
-from kubemint.record import BlockKind, Entry, SomethingToRevoke
+from kubemint.record import BlockKind, SomethingToRevoke
 from kubemint.selector import Selector
 from kubemint.x509.certificate import CREDENTIAL_ID_PREFIX
 from kubemint.x509.revocation import RevocationReason, RevokedCertificate
 
 PAGE_CERTIFICATES: Final = 10_000  # of a walk over all that is revoked: bounds what is in memory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationRecord:
-    """A revocation, how many certificates it hit, and the entry that lifted it, if it was a hold."""
-
-    entry: Entry
-    certificates: int
-    lifted: Entry | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationPage:
-    """Revocations, newest first; `next_before` continues the list, None where it ends."""
-
-    revocations: tuple[RevocationRecord, ...]
-    next_before: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +76,14 @@ class RevocationReader:
     def find(self, revocation: str) -> RevocationRecord | None:
         """Give the revocation of this name, or None."""
         with self._reading() as connection:
-            found = _records(connection, _rows().where(tables.revocations.c.id == revocation))
+            found = read_records(connection, record_rows().where(tables.revocations.c.id == revocation))
         return found[0] if found else None
 
     def of_key(self, public_key_sha256: str) -> RevocationRecord | None:
         """Give the first revocation for good of all that has this key, or None."""
         columns, revocations = tables.blocks.c, tables.revocations.c
         query = (
-            _rows()
+            record_rows()
             .join(tables.blocks, columns.revocation_index == revocations.entry_index)
             .where(columns.kind == BlockKind.KEY.value, columns.value == bytes.fromhex(public_key_sha256))
             .where(revocations.reason != RevocationReason.CERTIFICATE_HOLD.value)
@@ -109,19 +91,19 @@ class RevocationReader:
         )
         of_all = Selector(public_key_sha256=public_key_sha256).fields
         with self._reading() as connection:
-            found = (each for each in _records(connection, query) if each.entry.fields["select"] == of_all)
+            found = (each for each in read_records(connection, query) if each.entry.fields["select"] == of_all)
             return next(found, None)
 
     def page(self, requester: str | None, *, limit: int, before: int | None = None) -> RevocationPage:
         """List revocations, those with an index below `before`: of one who ordered them, or of all."""
         columns = tables.revocations.c
-        query = _rows().order_by(columns.entry_index.desc()).limit(limit + 1)
+        query = record_rows().order_by(columns.entry_index.desc()).limit(limit + 1)
         if requester is not None:
             query = query.where(columns.requester == requester)
         if before is not None:
             query = query.where(columns.entry_index < before)
         with self._reading() as connection:
-            found = _records(connection, query)
+            found = read_records(connection, query)
         more = len(found) > limit
         return RevocationPage(
             revocations=found[:limit], next_before=found[limit - 1].entry.index if more else None
@@ -325,40 +307,3 @@ def _withdrawals(connection: Connection, condition: Any, key: Any) -> dict[Any, 
         )
         for row in connection.execute(query)
     }
-
-
-def _rows() -> Select[Any]:
-    columns = tables.revocations.c
-    return select(columns.id, columns.lifted_index, *ENTRY_COLUMNS).join(
-        tables.entries, columns.entry_index == tables.entries.c.index
-    )
-
-
-def _records(connection: Connection, query: Select[Any]) -> tuple[RevocationRecord, ...]:
-    rows = connection.execute(query).mappings().all()
-    counts = _counts(connection, [row["index"] for row in rows])
-    lifted = _entries(connection, [row["lifted_index"] for row in rows if row["lifted_index"] is not None])
-    return tuple(
-        RevocationRecord(
-            entry=entry_of(row, NO_ARCHIVE),
-            certificates=counts.get(row["index"], 0),
-            lifted=lifted.get(row["lifted_index"]),
-        )
-        for row in rows
-    )
-
-
-def _counts(connection: Connection, indexes: Sequence[int]) -> dict[int, int]:
-    columns = tables.revoked_certificates.c
-    query = (
-        select(columns.revocation_index, func.count())
-        .where(columns.revocation_index.in_(indexes))
-        .group_by(columns.revocation_index)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
-
-
-def _entries(connection: Connection, indexes: Sequence[int]) -> dict[int, Entry]:
-    query = select(*ENTRY_COLUMNS).where(tables.entries.c.index.in_(indexes))
-    rows: Sequence[RowMapping] = connection.execute(query).mappings().all()
-    return {row["index"]: entry_of(row, NO_ARCHIVE) for row in rows}
